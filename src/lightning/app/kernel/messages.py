@@ -1,0 +1,118 @@
+"""What crosses a channel between the runtime and a work's host. Data only: decoding never builds code.
+
+A message is a frozen sentence. ``value``, ``args`` and ``state`` are *packed* (``values.pack``): what
+msgpack can carry, with everything else in tagged extensions. A frame is ``[seq, ack, message]``: ``seq``
+counts the sender's messages from 1, ``ack`` is the highest ``seq`` of the other side that the sender had
+taken in when it sent. So a work's write says by itself which foreign writes it had seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Key = str | int | float | bool | bytes | None | msgspec.msgpack.Ext
+"""One step of a path: an attribute, a dictionary's key (packed), or a list's index."""
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One change of one component's state. ``path[0]`` is the attribute. See ``delta.py`` for the operations."""
+
+    op: int
+    path: tuple[Any, ...]
+    value: Any = None
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    pass
+
+
+# -- runtime to host ------------------------------------------------------------------------------
+
+
+class Begin(Message, tag=1):
+    """The first message: who you are, and the object to be. ``body`` is a pickle, opened only in the host."""
+
+    run: str
+    epoch: int
+    work: str  # "root.train"
+    generation: int
+    body: bytes
+    state: dict[str, Any]  # packed; laid over what the pickle carries
+    app_file: str = ""  # for a host that did not inherit the app by fork
+    app_module: str = ""
+
+
+class Call(Message, tag=2):
+    """Run this. ``call`` is the number that ``Returned`` and ``Raised`` answer with."""
+
+    call: int
+    call_id: str
+    args: list[Any]  # packed
+    kwargs: dict[str, Any]  # packed
+
+
+class Write(Message, tag=3):
+    """The flow or the page wrote these, in this order."""
+
+    deltas: list[Delta]
+
+
+class Stop(Message, tag=4):
+    """End in order: no further call, ``on_exit``, goodbye."""
+
+
+class Ack(Message, tag=5):
+    """Nothing but the ``ack`` of its frame. Its own ``seq`` is 0: it is never replayed."""
+
+
+# -- host to runtime ------------------------------------------------------------------------------
+
+
+class Ready(Message, tag=20):
+    """The object lives; calls may come."""
+
+    pid: int
+
+
+class Changed(Message, tag=21):
+    """The work wrote these, in this order."""
+
+    deltas: list[Delta]
+
+
+class Returned(Message, tag=22):
+    call: int
+    value: Any  # packed
+
+
+class Raised(Message, tag=23):
+    """``run`` raised. ``traceback`` begins at the user's own frames."""
+
+    call: int
+    kind: str  # "ValueError"
+    message: str
+    traceback: str
+
+
+class Broken(Message, tag=24):
+    """The host could not begin: the object did not open, ``on_start`` raised."""
+
+    kind: str
+    message: str
+    traceback: str
+
+
+class Noticed(Message, tag=25):
+    """A warning for the log, in the work's name: a change that bypassed tracking, a slow exit."""
+
+    message: str
+
+
+class Left(Message, tag=26):
+    """The last word of an orderly end, after ``on_exit``."""
+
+
+ToHost = Begin | Call | Write | Stop | Ack
+ToRuntime = Ready | Changed | Returned | Raised | Broken | Noticed | Left | Ack
