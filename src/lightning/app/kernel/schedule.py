@@ -68,7 +68,7 @@ class Schedule:
 
     @staticmethod
     def parse(line: str, zone: str) -> Schedule:
-        """Read ``line`` for the time zone ``zone`` ("Europe/Berlin"); reading the same again costs nothing."""
+        """Read ``line`` for the time zone ``zone`` ("Europe/Berlin"); reading it again costs nothing."""
         if not isinstance(line, str):
             raise ScheduleError(
                 f"a schedule is a cron line such as '0 9 * * *' or a name such as 'hourly', not {line!r}"
