@@ -21,7 +21,7 @@ PORT = re.compile(r"127\.0\.0\.1:\d+")
 
 @dataclass
 class Shown:
-    """A command in a console block, and what it prints; ``^C`` after its last line is typed when that came."""
+    """A command in a console block, and what it prints. ``^C`` is typed when the line above it came."""
 
     command: str
     lines: list[str]
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("shown", shown(), ids=lambda shown: shown.command)
+@pytest.mark.parametrize("shown", list(shown()), ids=lambda shown: shown.command)
 def test_a_sample_prints_what_the_page_shows(shown: Shown, folder: Path) -> None:
     words = shown.command.split()
     assert words[0] == "lightning"
