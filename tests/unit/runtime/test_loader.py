@@ -66,7 +66,11 @@ def test_a_file_gives_its_app(write: Write) -> None:
 
 def test_its_folder_comes_first_on_the_path(write: Write) -> None:
     write("from lightning.app import LightningFlow\nclass Root(LightningFlow): ...\n", "beside_it.py")
-    load_app(write("from lightning.app import *\nimport beside_it\napp = LightningApp(beside_it.Root())\n"))
+    load_app(
+        write(
+            "from lightning.app import LightningApp\nimport beside_it\napp = LightningApp(beside_it.Root())\n"
+        )
+    )
 
 
 def test_its_arguments_are_its_own(write: Write) -> None:
@@ -150,7 +154,8 @@ def test_a_missing_file_is_not_found_and_its_neighbour_is_named(write: Write, tm
 
 def test_a_missing_file_without_a_like_one_lists_what_is_there(write: Write, tmp_path: Path) -> None:
     write(name="train.py")
-    assert "There: train.py" in refusal(tmp_path / "app.py", NotFoundError)
+    write(name="b.py")
+    assert "There is b.py, train.py" in refusal(tmp_path / "app.py", NotFoundError)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lightning.app.core.app import LightningApp
 
 OUR_FOLDER = os.path.dirname(os.path.abspath(lightning.app.__file__)) + os.sep
+SHIM = os.path.join(os.path.dirname(os.path.dirname(OUR_FOLDER)), "__init__.py")
 
 PACKAGES = {
     "PIL": "pillow",
@@ -41,12 +42,14 @@ def missing(named: str, path: str) -> NotFoundError:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         return NotFoundError(f"no file {named}: there is no folder {folder}")
-    near = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".py"))
-    close = difflib.get_close_matches(os.path.basename(path), near, n=1)
+    near = sorted(
+        entry.name.removesuffix(".py") for entry in os.scandir(folder) if entry.name.endswith(".py")
+    )
+    close = difflib.get_close_matches(os.path.basename(path).removesuffix(".py"), near, n=1)
     if close:
-        remedy = f"Did you mean {os.path.join(os.path.dirname(named), close[0])}?"
+        remedy = f"Did you mean {os.path.join(os.path.dirname(named), close[0])}.py?"
     elif near:
-        remedy = f"There: {', '.join(near[:5])}{' ...' if near[5:] else ''}"
+        remedy = f"There is {'.py, '.join(near[:5])}.py{' ...' if near[5:] else ''}"
     else:
         remedy = "There is no Python file in that folder."
     return NotFoundError(f"no file {os.path.basename(path)} in {folder}\n{remedy}")
@@ -107,7 +110,7 @@ def many_apps(path: str, module: ModuleType, apps: list[LightningApp]) -> str:
 
 
 def _is_users(file: str) -> bool:
-    return not file.startswith((OUR_FOLDER, "<frozen importlib"))
+    return not file.startswith((OUR_FOLDER, SHIM, "<frozen importlib"))
 
 
 def _place(path: str, error: BaseException) -> tuple[str, int]:
