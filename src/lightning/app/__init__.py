@@ -52,20 +52,11 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != room:
                 raise
-    raise AttributeError(f"module 'lightning.app' has no attribute {name!r}{_meant(name)}")
+    raise AttributeError(f"module 'lightning.app' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _meant(name: str) -> str:
-    if name.startswith("_"):
-        return ""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, __all__, n=1)
-    return f". Did you mean: {close[0]!r}?" if close else ""
 
 
 def _share_names() -> None:

@@ -209,6 +209,12 @@ def test_a_misspelled_import_is_corrected(write: Write) -> None:
     assert "Did you mean LightningFlow?" in said
 
 
+def test_a_misspelled_attribute_is_corrected(write: Write) -> None:
+    said = refusal(write("import lightning as L\nL.LightningFlwo\n"))
+    assert "'LightningFlwo'. Did you mean: 'LightningFlow'?" in said
+    assert "__init__.py" not in said
+
+
 def test_an_exit_while_loading_is_placed(write: Write) -> None:
     file = write("import sys\nsys.exit(3)\n")
     said = refusal(file)
