@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning.app.server.routes import routes
@@ -93,7 +93,6 @@ def test_other_names_are_not(host: str | list[str]) -> None:
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=30))
-@settings(deadline=None)
 def test_no_name_gets_in_by_its_spelling(host: str) -> None:
     own = {f"{name}{port}" for name in ("127.0.0.1", "localhost", "[::1]") for port in ("", ":7501")}
     assert (status(guard, scope(host=host)) == 200) == (host.lower() in own)
