@@ -65,6 +65,14 @@ def test_the_name_localhost_means_the_address_that_is_printed() -> None:
         assert listener.getsockname()[0] == "127.0.0.1"
 
 
+def test_an_address_of_the_newer_kind_is_taken() -> None:
+    interfaces = Path("/proc/net/if_inet6")
+    if not interfaces.exists() or "0" * 31 + "1 " not in interfaces.read_text():
+        pytest.skip("this machine has no IPv6")
+    with bind("::1", 0) as listener:
+        assert listener.getsockname()[0] == "::1"
+
+
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "256.1.1.1", "a\0b", "x" * 300])
 def test_a_host_that_is_not_here_names_itself(host: str) -> None:
     with pytest.raises(UsageError, match=r"use 127\.0\.0\.1 for this machine alone") as no:
