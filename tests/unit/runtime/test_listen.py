@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lightning.app.errors import ConflictError, NotAllowedError, UsageError
-from lightning.app.server import listen
-from lightning.app.server.listen import bind
+from lightning.app.runtime import listen
+from lightning.app.runtime.listen import bind
 
 
 def test_a_bound_port_takes_connections_at_once() -> None:
