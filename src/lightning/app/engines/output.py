@@ -34,7 +34,7 @@ _PIECES = 64
 
 
 def same_file(one: int, other: int) -> bool:
-    """Whether two descriptors lead to the same place, so that one pipe can serve both and keep their order."""
+    """Whether two descriptors lead to the same place: then one pipe can serve both and keep their order."""
     first, second = os.fstat(one), os.fstat(other)
     return (first.st_dev, first.st_ino, first.st_rdev) == (second.st_dev, second.st_ino, second.st_rdev)
 
@@ -42,7 +42,9 @@ def same_file(one: int, other: int) -> bool:
 class Sink:
     """One real destination. What it cannot take now, waits in it."""
 
-    def __init__(self, fd: int, name: str, selector: selectors.BaseSelector, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, fd: int, name: str, selector: selectors.BaseSelector, notice: Callable[[str], None]
+    ) -> None:
         self.sources: set[Source] = set()
         self.paused = False
         self.size = 0
@@ -198,7 +200,7 @@ class Relay:
         os.close(source.fd)
 
     def drain(self, sources: Sequence[Source]) -> None:
-        """Take in what has been written so far, whoever still holds the other ends, however full the sinks."""
+        """Take in what has been written so far, whoever holds the other ends, however full the sinks."""
         for source in sources:
             while source.open and (size := _readable(source.fd)):
                 data = os.read(source.fd, size)
