@@ -14,4 +14,6 @@ elif part == "print":
     print("printed by a new Python")
 elif part == "exit 3":
     sys.exit(3)
+elif part == "wait":
+    channel.recv(100)
 channel.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -127,8 +126,3 @@ class Stage:
         for actor in self.actors:
             actor.worker.channel.close()
         assert orphans.members(self.run) == []
-
-
-def program(text: str, *arguments: str) -> list[str]:
-    """The command of a small program that plays the runtime."""
-    return [sys.executable, "-c", text, *arguments]

@@ -176,6 +176,13 @@ class Supervisor:
         self._selector.register(birth.wake_on_children(), selectors.EVENT_READ, self._reap)
 
     def run(self) -> None:
+        """Until the runtime is done or gone, and with it everything below."""
+        try:
+            self._rounds()
+        finally:
+            self._relay.close()
+
+    def _rounds(self) -> None:
         while not self._finished:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
