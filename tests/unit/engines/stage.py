@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from lightning.app.engines import orphans
+import pytest
+
+from lightning.app.engines import orphans, process
 from lightning.app.engines.engine import Exited, Placement, Started
 from lightning.app.engines.process import ProcessEngine, ProcessWorker
 
 PATIENCE = 30.0
 HERE = Path(__file__).parent
 SPAWNED = (str(HERE / "spawned.py"),)
+
+# A parallel test run has a thread that waits for orders in every worker. It holds nothing that a fork needs.
+THREADS_OF_THE_RUNNER = set(sys._current_frames())
 
 T = TypeVar("T", Started, Exited)
 Part = Callable[[socket.socket], int | None]
@@ -91,7 +97,10 @@ class Stage:
     def __init__(self, parts: Mapping[str, Part]) -> None:
         self.run = f"test-{uuid.uuid4().hex[:12]}"
         self.reports: list[Started | Exited] = []
-        self.engine = ProcessEngine(self.reports.append, self.run, app=parts, body=play, program=SPAWNED)
+        with pytest.MonkeyPatch.context() as patch:
+            if "PYTEST_XDIST_WORKER" in os.environ and set(sys._current_frames()) <= THREADS_OF_THE_RUNNER:
+                patch.setattr(process, "obstacle", str)
+            self.engine = ProcessEngine(self.reports.append, self.run, app=parts, body=play, program=SPAWNED)
         self.actors: list[Actor] = []
 
     def start(self, part: str, work: str = "root.w", method: str | None = None, **environment: str) -> Actor:
@@ -113,6 +122,10 @@ class Stage:
                 self.engine.ready()
             if not fds or found - ours:
                 return
+
+    def turn_for_ever(self) -> None:
+        while True:
+            self.turn()
 
     def await_report(self, kind: type[T], work: str) -> T:
         while True:

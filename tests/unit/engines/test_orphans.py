@@ -70,11 +70,15 @@ def test_a_sweep_of_nothing_finds_nothing(run: str) -> None:
     assert orphans.sweep(run) == 0
 
 
-def test_children_are_found_with_and_without_the_kernels_list(monkeypatch: pytest.MonkeyPatch, run: str) -> None:
+def test_children_are_found_with_and_without_the_kernels_list(
+    monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
     with marked(run) as child:
         first_line(child)
         assert child.pid in orphans.children()
-        monkeypatch.setattr(os, "listdir", lambda path, real=os.listdir: real(path) if path == "/proc" else [""])
+        monkeypatch.setattr(
+            os, "listdir", lambda path, real=os.listdir: real(path) if path == "/proc" else [""]
+        )
         assert child.pid in orphans.children()
         child.kill()
 
@@ -123,7 +127,10 @@ def test_the_marks_of_a_stranger_are_none() -> None:
     [
         ("pass", ""),
         ("raise SystemExit(7)", "exit code 7"),
-        ("import os, signal; os.kill(0 or os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV (segmentation fault)"),
+        (
+            "import os, signal; os.kill(0 or os.getpid(), signal.SIGSEGV)",
+            "killed by SIGSEGV (segmentation fault)",
+        ),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 5)", "killed by signal"),
     ],

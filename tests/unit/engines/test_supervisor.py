@@ -1,4 +1,4 @@
-"""The supervisor seen from a terminal: small programs play the runtime, and are interrupted, cut off, killed."""
+"""The supervisor seen from a terminal: programs play the runtime, and are interrupted, cut off, killed."""
 
 from __future__ import annotations
 
@@ -51,18 +51,25 @@ def print_and_die(channel):
 stage = Stage({name: part for name, part in globals().items() if callable(part)})
 """
 
-CROWD = PRELUDE + """
+CROWD = (
+    PRELUDE
+    + """
 first, second = stage.start("sleeper", "root.a"), stage.start("fork_daemon", "root.b")
 pids = [first.hear(), second.hear(), first.started().pid, second.started().pid]
 print(stage.run, stage.engine._supervisor, *pids, flush=True)
 """
+)
 
 
 @contextmanager
 def running(text: str) -> Iterator[subprocess.Popen[str]]:
     """A program that plays the runtime, in a group of its own."""
     with subprocess.Popen(
-        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+        [sys.executable, "-c", text],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
     ) as program:
         try:
             yield program
@@ -71,7 +78,9 @@ def running(text: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def run(text: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=50, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=50, check=False
+    )
 
 
 def crowd(program: subprocess.Popen[str]) -> tuple[str, int, list[int]]:
@@ -97,7 +106,7 @@ def test_nothing_is_left_of_a_runtime_that_ends_without_a_word(end: str) -> None
 def test_nothing_is_left_of_a_spawned_run_either() -> None:
     text = PRELUDE.replace(
         "stage = Stage",
-        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\nstage = Stage",
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\nstage = Stage",
     )
     text += """
 work = stage.start("introduce")
@@ -127,8 +136,11 @@ def test_when_runtime_and_supervisor_are_killed_at_once_works_die_and_a_sweep_ge
 
 
 def test_ctrl_c_reaches_the_runtime_alone() -> None:
-    text = CROWD + """
+    text = (
+        CROWD
+        + """
 try:
+    print("ready", flush=True)
     signal.pause()
 except KeyboardInterrupt:
     stage.engine.ready()
@@ -136,20 +148,26 @@ except KeyboardInterrupt:
     stage.close(5)
     print("closed", stage.engine.leftovers)
 """
+    )
     with running(text) as program:
         crowd(program)
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
         os.killpg(program.pid, signal.SIGINT)
         out, err = program.communicate(timeout=50)
-        assert out == "reports []\nclosed 2\n", err
+        assert out == "reports []\nclosed 0\n", err
 
 
 def test_a_supervisor_that_is_asked_to_end_goes_on() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     os.kill(stage.engine._supervisor, number)
 print(stage.start("sleeper").started().method)
 stage.close()
 """
+    )
     assert run(text).stdout == "fork\n"
 
 
@@ -157,20 +175,25 @@ stage.close()
 
 
 def test_what_a_work_printed_right_before_it_was_killed_is_complete_and_in_order() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 stage.engine.take_output()
 for round in range(5):
     work = stage.start("print_and_die", f"root.w{round}")
     print(f" {work.exited().reason}")
 stage.close()
 """
+    )
     done = run(text)
     lines = "".join(f"line {number}\n" for number in range(1000))
     assert done.stdout == (lines + "the last one, without an end killed by SIGKILL\n") * 5, done.stderr
 
 
 def test_the_flow_does_not_say_done_before_the_works_last_line_is_out() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 stage.engine.take_output()
 works = [stage.start("print_lines", f"root.w{number}") for number in range(3)]
 for number, work in enumerate(works):
@@ -183,6 +206,7 @@ print("and gone", file=sys.stderr)
 stage.close()
 print("released")
 """
+    )
     done = run(text)
     lines = done.stdout.splitlines()
     assert lines[-2:] == ["done", "released"], done
@@ -191,7 +215,9 @@ print("released")
 
 
 def test_a_hundred_megabytes_of_prints_arrive() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 def flood(channel):
     line = "x" * 999
     for number in range(100_000):
@@ -202,6 +228,7 @@ stage.engine.take_output()
 assert stage.start("flood").exited().reason == ""
 stage.close()
 """
+    )
     with running(text) as program:
         assert program.stdout is not None
         size = 0
@@ -212,7 +239,9 @@ stage.close()
 
 
 def test_works_live_on_when_nobody_reads_stdout_any_more() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 def chatter(channel):
     channel.recv(100)
     for number in range(10_000):
@@ -232,6 +261,7 @@ assert work.exited().reason == ""
 print("nor this")
 stage.close()
 """
+    )
     with subprocess.Popen(
         [sys.executable, "-c", text],
         stdin=subprocess.PIPE,
@@ -253,7 +283,9 @@ stage.close()
 
 
 def test_output_of_a_killed_runtimes_works_is_still_carried() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 stage.engine.take_output()
 work = stage.start("print_lines")
 assert work.hear() == "ready"
@@ -261,11 +293,14 @@ work.tell("1000 line")
 work.hear()
 os.kill(os.getpid(), 9)
 """
+    )
     assert run(text).stdout == "".join(f"line{number}\n" for number in range(1000))
 
 
 def test_a_stop_gets_through_though_the_terminal_stands_still() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 def flood(channel):
     say(channel, "flooding")
     while True:
@@ -278,13 +313,16 @@ work.worker.stop(0)
 os.write(2, work.exited().reason.encode() + b"\\n")
 os.kill(os.getpid(), 9)
 """
+    )
     with running(text) as program:  # whose stdout is not read before the end
         assert program.stderr is not None
         assert program.stderr.readline() == "killed by SIGKILL\n"
 
 
 def test_both_streams_to_one_place_keep_their_order() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 def both(channel):
     for number in range(100):
         print(number, file=sys.stderr if number % 2 else sys.stdout)
@@ -293,6 +331,7 @@ stage = Stage({"both": both})
 stage.start("both").exited()
 stage.close()
 """
+    )
     done = subprocess.run(
         [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=50, check=True
     )
@@ -310,12 +349,15 @@ def test_a_program_without_standard_streams_can_run_works() -> None:
 
 
 def test_the_ends_of_many_works_are_noticed_and_the_supervisor_can_be_waited_for() -> None:
-    text = PRELUDE + """
+    text = (
+        PRELUDE
+        + """
 works = [stage.start("print_and_die", f"root.w{number}") for number in range(40)]
 assert {work.exited().reason for work in works} == {"killed by SIGKILL"}
 stage.close()
 print(stage.engine.leftovers, file=sys.stderr)
 """
+    )
     done = run(text)
     assert done.stderr == "0\n"
     assert done.stdout.count("\n") == 40 * 1000

@@ -224,7 +224,7 @@ def _end(pid: int, run_id: str, deadline: float) -> None:
 
 
 def end_children(chosen: Collection[int] | None = None) -> int:
-    """SIGKILL and reap children, and what becomes ours when they die; answer how many there were.
+    """SIGKILL and reap children, and what becomes ours when they die; answer how many had to be killed.
 
     ``chosen`` limits it to these and their process groups. Without it everything below this process ends.
     """
@@ -237,8 +237,10 @@ def end_children(chosen: Collection[int] | None = None) -> int:
             os.kill(pid, signal.SIGKILL)
         for pid in targets:
             with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-        ended += len(targets)
+                _, status = os.waitpid(pid, 0)
+                ended += (
+                    os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                )  # not by itself before
 
 
 def _group(pid: int) -> int:
