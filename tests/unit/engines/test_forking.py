@@ -24,7 +24,10 @@ def test_a_plain_process_may_be_forked() -> None:
 
 
 def test_a_python_thread_is_named() -> None:
-    text = "import threading; threading.Thread(target=threading.Event().wait, name='poller', daemon=True).start()"
+    text = """
+import threading
+threading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()
+"""
     assert ask(text) == "a thread lives: poller"
 
 

@@ -104,10 +104,8 @@ def test_nothing_is_left_of_a_runtime_that_ends_without_a_word(end: str) -> None
 
 
 def test_nothing_is_left_of_a_spawned_run_either() -> None:
-    text = PRELUDE.replace(
-        "stage = Stage",
-        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\nstage = Stage",
-    )
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    text = PRELUDE.replace("stage = Stage", thread + "stage = Stage")
     text += """
 work = stage.start("introduce")
 work.hear()
