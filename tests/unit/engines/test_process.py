@@ -313,11 +313,13 @@ def test_a_daemon_of_a_living_work_lives_until_the_work_ends(stage: Make) -> Non
         os.waitpid(child, 0)
         channel.recv(100)
 
-    here = stage(daemonize=daemonize, wait=wait)
+    here = stage(daemonize=daemonize, live=live_on)
     work = here.start("daemonize")
     daemon = int(work.hear())
-    here.start("wait", "root.other").tell("enough")
-    here.await_report(Exited, "root.other")  # by now the supervisor has looked through what it adopted
+    other = here.start("live", "root.other")
+    other.hear()
+    other.tell("enough")
+    other.exited()  # by now the supervisor has looked through what it adopted
     assert not gone(daemon)
     work.tell("enough")
     await_end(daemon)

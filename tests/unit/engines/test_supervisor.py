@@ -241,6 +241,7 @@ def test_works_live_on_when_nobody_reads_stdout_any_more() -> None:
         PRELUDE
         + """
 def chatter(channel):
+    say(channel, "up")
     channel.recv(100)
     for number in range(10_000):
         print("nobody reads this")
@@ -250,7 +251,7 @@ import logging; logging.basicConfig(format="%(message)s")
 stage = Stage({"chatter": chatter})
 stage.engine.take_output()
 work = stage.start("chatter")
-work.started()
+assert work.hear() == "up"
 os.write(2, b"ready\\n")
 sys.stdin.readline()
 work.tell("go")
