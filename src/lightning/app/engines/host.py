@@ -113,11 +113,12 @@ class Resident:
         self._armed = True
         self._epoll.modify(self.channel, select.EPOLLIN)
         try:
-            self.host.execute(call)
+            reply = self.host.execute(call)
         finally:
             self._epoll.modify(self.channel, 0)
             with self._reading:
                 self._armed = False
+        self.host.say(reply)  # disarmed: what this brings is for the main thread
 
     # -- while a call runs ------------------------------------------------------------------------
 
@@ -133,9 +134,9 @@ class Resident:
                     self._epoll.modify(self.channel, 0)
                     self._interrupt()
                     return
-            self.host.take(frames)
-            if self.host.stopping:
-                self._interrupt()
+                self.host.take(frames)
+                if self.host.stopping:
+                    self._interrupt()
 
     def _interrupt(self) -> None:
         """Out of the user's code, wherever the main thread is."""

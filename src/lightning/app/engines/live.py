@@ -166,8 +166,8 @@ class Host:
                 self.channel.post(message)
                 self.channel.flush()
 
-    def execute(self, call: m.Call) -> None:
-        """Run one call and say what came of it."""
+    def execute(self, call: m.Call) -> m.Message:
+        """Run one call. Returns what is to be said of it."""
         work = self.work
         work._call_id = call.call_id
         self.running = True
@@ -190,7 +190,7 @@ class Host:
         if self._shadow is not None:
             self._report_bypassed()
         flush_output()
-        self.say(reply)
+        return reply
 
     def _raised(self, call: m.Call, err: BaseException) -> m.Raised:
         told = f"run called sys.exit({err.code!r})" if isinstance(err, SystemExit) else _message(err)
