@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -99,12 +100,12 @@ class Terminal:
     def line(self, expected: Expected, stream: str = "out", times: int = 1) -> Line:
         """Wait for a line: all of it when given as text, a part of it when given as a pattern."""
         with self._news:
-            if not self._news.wait_for(lambda: self._found(expected, stream, times) or not self._open, PATIENCE):
-                raise AssertionError(f"no line {expected!r} on {stream} after {PATIENCE} s; {self}")
+            self._news.wait_for(lambda: self._found(expected, stream, times) or not self._open, PATIENCE)
             found = self._found(expected, stream, times)
-            if found is None:
-                raise AssertionError(f"it ended without a line {expected!r} on {stream}; {self}")
-            return found
+            if found:
+                return found
+            when = f"after {PATIENCE} s" if self._open else "when all output was in"
+        raise AssertionError(f"no line {expected!r} on {stream} {when}; {self}")
 
     def started(self) -> int:
         """Wait for the two lines every app begins with; the port they name."""
@@ -235,7 +236,5 @@ def _command(pid: int) -> str:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
