@@ -1,4 +1,4 @@
-"""Two works and a flag: one raises it for every message, the flow resets it when the other has the message."""
+"""Two works and a flag: one raises it with every message, the flow resets it when the other has read it."""
 
 # app.py
 import time

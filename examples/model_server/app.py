@@ -1,4 +1,4 @@
-"""Components organize any code: here a model server in C++, compiled and served by one work, tested by another."""
+"""Components organize any code: a model server in C++, compiled and served by one work, tested by another."""
 
 # app.py
 import subprocess

@@ -112,6 +112,7 @@ def test_the_second_line_names_a_port_that_is_already_taken_by_the_app(run_examp
         terminal.stop()
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_every_checkpoint_is_deployed(run_example: RunApp) -> None:
     terminal = run_example("continuous_deployment")
     terminal.started()
