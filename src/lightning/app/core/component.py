@@ -41,7 +41,7 @@ class Binding(Protocol):
     def detach(self, parent: Component, name: str) -> None:
         """A component was deleted, or is about to be replaced."""
 
-    def run(self, work: LightningWork, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any: ...
     def start(self, work: LightningWork) -> None: ...
     def stop(self, work: LightningWork) -> None: ...
     def statuses(self, work: LightningWork) -> list[tuple[str, float, str, str, int]]: ...
@@ -67,7 +67,7 @@ class Plain:
     def detach(self, parent: Component, name: str) -> None:
         pass
 
-    def run(self, work: LightningWork, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
         return type(work).run(work, *args, **kwargs)
 
     def start(self, work: LightningWork) -> None:
@@ -171,7 +171,7 @@ class Component:
             self._set(name, value)
 
     def _set(self, name: str, value: Any) -> None:
-        attribute = getattr(type(self), name, None)
+        attribute = _class_attribute(type(self), name)
         if hasattr(attribute, "__set__"):
             object.__setattr__(self, name, value)
             return
@@ -206,7 +206,7 @@ class Component:
 
     def _attach(self, name: str, child: Component) -> None:
         where = f"{self._where}.{name}"
-        attribute = getattr(type(self), name, None) if self._kind != "structure" else None
+        attribute = _class_attribute(type(self), name) if self._kind != "structure" else None
         if attribute is not None and not isinstance(attribute, Default):
             raise ComponentError(
                 f"{where} cannot hold a component: {type(self).__name__}.{name} is a "
@@ -296,6 +296,14 @@ _OWN = frozenset({"_state", "_binding", "_children", "_parent", "_origin", "_nam
 def _blank(cls: type[Component]) -> Component:
     """An instance as a pickle begins it: ``__init__`` has run already, in the runtime."""
     return cls.__new__(cls)
+
+
+def _class_attribute(cls: type, name: str) -> Any:
+    """What the class itself holds under that name; None when it has nothing."""
+    for each in cls.__mro__:
+        if name in each.__dict__:
+            return each.__dict__[name]
+    return None
 
 
 def _is_value(value: Any) -> bool:
