@@ -1,0 +1,74 @@
+"""Sequential calls: the flow calls, a work in a process of its own answers with its pid, the flow goes on.
+
+What a call may cost depends on the disk, so the budget under ``full`` is reckoned from a pipe's round trip and
+a commit, measured on the same disk just before. Afterwards the journal is opened and its turns are counted:
+a call that was fast because it was not written down would show.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.bench import Bench
+from benchmarks.environments import CACHE
+from benchmarks.launch import ProgramFailed
+from benchmarks.measure import Figure, Row, Sample
+from benchmarks.subjects import OURS, Subject
+
+COUNTS = {"ours": 4000, "predecessor": 12, "ray": 2000, "dask": 1500, "dbos": 1000, "metaflow": 0, "prefect": 200}
+DURABILITIES = ("full", "process", "off")
+
+
+def measure(bench: Bench, subject: Subject) -> Sample:
+    count = COUNTS[subject.name] // (4 if bench.quick and COUNTS[subject.name] > 100 else 1)
+    if subject is not OURS:
+        rate, raw = _run(bench, subject, count, "full")
+        return Sample(dict.fromkeys(DURABILITIES, rate), raw)
+    costs = machine.costs(CACHE)
+    allowed = 4 * costs.round_trip + 1.3 * costs.commit
+    raw_of: dict[str, Any] = {"round_trips_s": costs.round_trips, "commits_s": costs.commits}
+    figures: dict[str, float] = {}
+    for durability in DURABILITIES:
+        figures[durability], raw_of[durability] = _run(bench, subject, count, durability)
+    notes = (
+        f"a pipe's round trip {costs.round_trip * 1e6:.0f} us, a FULL commit {costs.commit * 1e6:.0f} us: "
+        f"4 and 1.3 of them are {allowed * 1e6:.0f} us, or {1 / allowed:,.0f} calls/s",
+        "turns in the journal for "
+        f"{count:,} calls: " + ", ".join(f"{name} {raw_of[name]['turns']:,}" for name in DURABILITIES),
+    )
+    return Sample(figures, raw_of, budgets={"full": 1 / allowed}, notes=notes)
+
+
+def _run(bench: Bench, subject: Subject, count: int, durability: str) -> tuple[float, dict[str, Any]]:
+    with bench.launch(subject, "calls", durability, count=count) as (launch, scratch):
+        record = launch.record(timeout=120)
+        launch.finish(timeout=60)
+        turns = _turns(scratch) if subject is OURS else 0
+    if subject is OURS and durability != "off" and turns < count:
+        raise ProgramFailed(f"{count:,} calls under {durability!r} left only {turns:,} turns in the journal")
+    raw = {"calls": count, "seconds": record["seconds"], "pids": record["pids"], "turns": turns}
+    return count / record["seconds"], raw
+
+
+def _turns(scratch: Path) -> int:
+    """Rows in the journal of the run, read after its end as anybody could."""
+    found = 0
+    for path in scratch.rglob("journal.sqlite"):
+        journal = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        found += journal.execute("SELECT count(*) FROM turns").fetchone()[0]
+        journal.close()
+    return found
+
+
+ROW = Row(
+    "calls",
+    "sequential calls flow -> work -> flow",
+    (
+        Figure("full", "power-safe (full)", "/s", None, "higher"),
+        Figure("process", "kill-safe (process)", "/s", 8000.0, "higher"),
+        Figure("off", "in memory (off)", "/s", None, "higher"),
+    ),
+    ("predecessor", "ray", "dask", "dbos", "prefect"),
+    measure,
+)
