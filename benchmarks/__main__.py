@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,8 +27,7 @@ def main() -> int:
     subjects, bins = _prepare(subjects, options.python)
 
     processes.adopt_orphans()
-    bench = Bench(bins, options.quick)
-    results = Results(left_behind=bench.left_behind)
+    results = Results()
     results.context = {
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "quick": options.quick,
@@ -35,8 +35,11 @@ def main() -> int:
         "load_before": machine.load(),
         "versions": {subject.name: versions(bins[subject.name] / "python") for subject in subjects},
     }
-    for row in rows:
-        measure(bench, row, subjects, min(options.rounds, row.rounds), results)
+    with tempfile.TemporaryDirectory(prefix="bench") as temporary:
+        bench = Bench(bins, options.quick, Path(temporary))
+        results.left_behind = bench.left_behind
+        for row in rows:
+            measure(bench, row, subjects, min(options.rounds, row.rounds), results)
     results.context["load_after"] = machine.load()
 
     write(results, options.output)
@@ -66,7 +69,7 @@ def _prepare(subjects: list[Subject], python: Path | None) -> tuple[list[Subject
     bins: dict[str, Path] = {}
     for subject in subjects:
         if subject is OURS and python is not None:
-            bins[subject.name] = python.parent
+            bins[subject.name] = python.absolute().parent
             continue
         try:
             bins[subject.name] = prepare(subject)
@@ -82,18 +85,26 @@ def _heading(results: Results, rounds: int) -> str:
     return (
         f"{found['processor']}, {found['cores']} cores, {found['memory_gb']} GB, Python {found['python']}; "
         f"load {results.context['load_before'][0]} before, {results.context['load_after'][0]} after.\n"
-        f"Up to {rounds} rounds in turns. Ours: median (best). Peers: median (how many times better ours is).\n"
+        f"Up to {rounds} rounds, in turns. Ours: median (best). Peers: median (times better ours is).\n"
     )
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=[row.name for row in ROWS], help="this row; repeatable")
+    parser.add_argument(
+        "--only", action="append", choices=[row.name for row in ROWS], help="this row; repeatable"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="at most so many rounds a row (default 5)")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="measure this project alone")
-    parser.add_argument("--peer", action="append", choices=[peer.name for peer in PEERS], help="only this peer")
-    parser.add_argument("--quick", action="store_true", help="smaller counts, shorter waits: a look, not a verdict")
-    parser.add_argument("--python", type=Path, metavar="PATH", help="an interpreter that already has this project")
+    parser.add_argument(
+        "--peer", action="append", choices=[peer.name for peer in PEERS], help="only this peer"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller counts, shorter waits: a look, not a verdict"
+    )
+    parser.add_argument(
+        "--python", type=Path, metavar="PATH", help="an interpreter that already has this project"
+    )
     parser.add_argument("--output", type=Path, default=RESULTS / "latest.json", help="where the JSON goes")
     return parser.parse_args()
 

@@ -14,29 +14,37 @@ from benchmarks.launch import Launch, ProgramFailed
 from benchmarks.subjects import PROGRAMS, Subject
 
 SCRATCH = CACHE / "scratch"
-KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "USER")
+HOMES = CACHE / "homes"
+KEPT = ("PATH", "LANG", "LC_ALL", "USER")
 
 
 class Bench:
-    """Launches programs: a fresh scratch folder and home each, the same environment, nothing left behind."""
+    """Launches programs on equal terms: a fresh scratch folder, the same environment, nothing left behind.
 
-    def __init__(self, bins: dict[str, Path], quick: bool) -> None:
+    A subject's home is kept from run to run, as a user's is: what is done once in a life is not a start.
+    """
+
+    def __init__(self, bins: dict[str, Path], quick: bool, temporary: Path) -> None:
         self.bins = bins
+        self.temporary = temporary  # a short path: sockets live there
         self.quick = quick
         self.left_behind: dict[str, int] = {}
         shutil.rmtree(SCRATCH, ignore_errors=True)
 
-    def environment(self, subject: Subject, home: Path, parameters: dict[str, int]) -> dict[str, str]:
+    def environment(self, subject: Subject, parameters: dict[str, int]) -> dict[str, str]:
         """Not the caller's, but for a few: a variable of a shell must not favour anybody."""
+        home = HOMES / subject.name
+        home.mkdir(parents=True, exist_ok=True)
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         return {
             **kept,
             "HOME": str(home),
             "PATH": f"{self.bins[subject.name]}:{kept.get('PATH', os.defpath)}",
             "PYTHONPATH": ":".join(str(PROGRAMS / path) for path in subject.paths),
+            "TMPDIR": str(self.temporary),
             "DO_NOT_TRACK": "1",
             "BENCH_PARAMETERS": json.dumps(parameters),
-            **subject.environment,
+            **{name: value.format(temporary=self.temporary) for name, value in subject.environment.items()},
         }
 
     @contextmanager
@@ -51,7 +59,7 @@ class Bench:
         scratch.mkdir(parents=True)
         try:
             command = subject.command(self.bins[subject.name], program, scratch, durability)
-            environment = self.environment(subject, scratch, parameters)
+            environment = self.environment(subject, parameters)
             with Launch(f"{subject.name}: {program.name}", command, environment, scratch) as launch:
                 yield launch, scratch
             if launch.left_behind:

@@ -26,7 +26,7 @@ class InstallFailed(Exception):
 
 
 def prepare(subject: Subject) -> Path:
-    """The ``bin`` folder of the subject's environment, which is made or renewed when it is not as it should be."""
+    """The ``bin`` folder of the subject's environment, made or renewed when it is not as it should be."""
     home = CACHE / subject.name
     stamp = home / STAMP
     wanted = _fingerprint(subject)

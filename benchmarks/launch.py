@@ -47,9 +47,9 @@ class Launch:
                 env=dict(environment),
                 start_new_session=True,
             )
-        except BaseException:
+        except OSError as error:
             os.close(reader)
-            raise
+            raise ProgramFailed(f"{what} could not be started: {error}") from error
         finally:
             os.close(writer)
         self._output = open(reader, "rb", buffering=0)  # noqa: SIM115 - closed in __exit__
@@ -80,7 +80,9 @@ class Launch:
 
     def line(self, pattern: Pattern[str], timeout: float) -> tuple[float, str]:
         """The next line in which ``pattern`` is found, and when it arrived."""
-        return self._next(lambda line: pattern.search(line) is not None, f"a line like {pattern.pattern!r}", timeout)
+        return self._next(
+            lambda line: pattern.search(line) is not None, f"a line like {pattern.pattern!r}", timeout
+        )
 
     def interrupt(self) -> None:
         """What Ctrl-C does: SIGINT to the foreground process group."""

@@ -37,7 +37,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one round found for one subject. ``raw`` is kept as it was read, so that anyone can reckon again."""
+    """What one round found for one subject. ``raw`` is kept as it was read: anyone can reckon again."""
 
     figures: dict[str, float]
     raw: dict[str, Any] = field(default_factory=dict)

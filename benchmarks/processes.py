@@ -22,7 +22,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def adopt_orphans() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "could not become the reaper of orphans; Linux 3.4 or later is needed")
+        raise OSError(ctypes.get_errno(), "could not become the reaper of orphans; this needs Linux")
 
 
 def descendants() -> list[int]:

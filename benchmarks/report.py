@@ -18,19 +18,25 @@ OURS = "ours"
 class Results:
     """Every sample of every row and subject, in the order taken; and whatever failed, with its reason."""
 
-    samples: dict[str, dict[str, list[Sample]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    samples: dict[str, dict[str, list[Sample]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
     failures: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     left_behind: dict[str, int] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
 
     def values(self, row: Row, subject: str, figure: Figure) -> list[float]:
         return [
-            sample.figures[figure.key] for sample in self.samples[row.name][subject] if figure.key in sample.figures
+            sample.figures[figure.key]
+            for sample in self.samples[row.name][subject]
+            if figure.key in sample.figures
         ]
 
     def budget(self, row: Row, figure: Figure) -> float | None:
         reckoned = [
-            sample.budgets[figure.key] for sample in self.samples[row.name][OURS] if figure.key in sample.budgets
+            sample.budgets[figure.key]
+            for sample in self.samples[row.name][OURS]
+            if figure.key in sample.budgets
         ]
         return median(reckoned) if reckoned else figure.budget
 
@@ -42,12 +48,16 @@ def table(results: Results, rows: list[Row], subjects: list[str]) -> str:
     for row in rows:
         lines.append([row.title, *[""] * (len(lines[0]) - 1)])
         lines.extend(_line(results, row, figure, peers) for figure in row.figures)
-    widths = [max(len(line[column]) for line in lines if any(line[1:]) or column) for column in range(len(lines[0]))]
+    widths = [
+        max(len(line[column]) for line in lines if any(line[1:]) or column) for column in range(len(lines[0]))
+    ]
     text = []
     for line in lines:
         if any(line[1:]):
-            cells = [cell.ljust(width) if not at else cell.rjust(width) for at, (cell, width) in
-                     enumerate(zip(line, widths, strict=True))]
+            cells = [
+                cell.ljust(width) if not at else cell.rjust(width)
+                for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ]
             text.append("  ".join(cells).rstrip())
         else:
             text.append("\n" + line[0])
@@ -56,13 +66,17 @@ def table(results: Results, rows: list[Row], subjects: list[str]) -> str:
 
 def notes(results: Results, rows: list[Row]) -> list[str]:
     """What the last round of each row had to say, what failed, and what was left running."""
-    said = []
+    said: list[str] = []
     for row in rows:
         for samples in results.samples[row.name].values():
-            said.extend(f"{row.name}: {note}" for note in samples[-1].notes)
-        said.extend(f"{row.name}: {subject} failed: {why}" for subject, why in results.failures[row.name].items())
-    said.extend(f"{name} left {count} processes running; they were ended" for name, count in
-                results.left_behind.items())
+            said.extend(f"{row.name}: {note}" for sample in samples[-1:] for note in sample.notes)
+        said.extend(
+            f"{row.name}: {subject} failed: {why}" for subject, why in results.failures[row.name].items()
+        )
+    said.extend(
+        f"{name} left {count} processes running; they were ended"
+        for name, count in results.left_behind.items()
+    )
     return said
 
 
@@ -88,7 +102,9 @@ def _line(results: Results, row: Row, figure: Figure, peers: list[str]) -> list[
         middle = median(ours)
         cells[1] = f"{number(middle)} ({number(figure.best(ours))}) {figure.unit}"
         if budget is not None:
-            cells[3] = "met" if figure.meets(middle, budget) else f"{1 / figure.advantage(middle, budget):.1f}x over"
+            cells[3] = (
+                "met" if figure.meets(middle, budget) else f"{1 / figure.advantage(middle, budget):.1f}x over"
+            )
     elif OURS in results.failures[row.name]:
         cells[1] = "failed"
     if budget is not None:

@@ -15,7 +15,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @dataclass(frozen=True)
 class Subject:
-    """``command`` makes a command line of the environment's ``bin``, a program, a scratch folder, a durability."""
+    """``command`` makes a command line of: the environment's ``bin``, program, scratch folder, durability."""
 
     name: str
     distribution: str
@@ -85,7 +85,7 @@ PEERS = (
         command=_script,
         help=("ray", "--help"),
         imports="ray",
-        environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"},
+        environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{temporary}"},
     ),
     Subject(
         name="dask",

@@ -1,7 +1,7 @@
 """Sequential calls: the flow calls, a work in a process of its own answers with its pid, the flow goes on.
 
-What a call may cost depends on the disk, so the budget under ``full`` is reckoned from a pipe's round trip and
-a commit, measured on the same disk just before. Afterwards the journal is opened and its turns are counted:
+What a call may cost depends on the disk, so the budget under ``full`` is reckoned from a pipe's round trip
+and a commit, measured on the same disk just before. Afterwards the journal is opened and its turns are counted:
 a call that was fast because it was not written down would show.
 """
 
@@ -16,7 +16,15 @@ from benchmarks.launch import ProgramFailed
 from benchmarks.measure import Figure, Row, Sample
 from benchmarks.subjects import OURS, Subject
 
-COUNTS = {"ours": 4000, "predecessor": 12, "ray": 2000, "dask": 1500, "dbos": 1000, "metaflow": 0, "prefect": 200}
+COUNTS = {
+    "ours": 4000,
+    "predecessor": 12,
+    "ray": 2000,
+    "dask": 1500,
+    "dbos": 1000,
+    "metaflow": 0,
+    "prefect": 200,
+}
 DURABILITIES = ("full", "process", "off")
 
 

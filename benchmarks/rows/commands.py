@@ -22,13 +22,18 @@ def measure(bench: Bench, subject: Subject) -> Sample:
 
 def _seconds(bench: Bench, subject: Subject, command: list[str]) -> float:
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    environment = bench.environment(subject, SCRATCH, {})
+    environment = bench.environment(subject, {})
     del environment["PYTHONPATH"]
     began = time.monotonic()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=SCRATCH)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=SCRATCH)
+    except OSError as error:
+        raise ProgramFailed(f"{command[0]} could not be started: {error}") from error
     spent = time.monotonic() - began
     if done.returncode != 0:
-        raise ProgramFailed(f"{' '.join(command)} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}")
+        raise ProgramFailed(
+            f"{' '.join(command)} ended with exit code {done.returncode}:\n{done.stderr[-2000:]}"
+        )
     return spent
 
 

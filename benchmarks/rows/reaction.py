@@ -1,4 +1,4 @@
-"""A work writes the time of the monotonic clock; the flow compares it with its own: same machine, same clock."""
+"""A work writes the time of the monotonic clock; the flow compares it with its own: one machine, one clock."""
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure, Row, Sample, percentile

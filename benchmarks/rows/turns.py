@@ -4,13 +4,18 @@ A step changes a key of a dictionary of the flow, calls a work that changes a ke
 and gets the answer. Under ``process``, so that a slow disk does not hide a cost that grows with the state.
 """
 
+import itertools
+
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure, Row, Sample, median
 from benchmarks.subjects import OURS, Subject
 
 SIZES = (100, 1_000, 10_000, 100_000)
 STEPS = {"ours": 400, "predecessor": 4}
-LARGEST = {"ours": 100_000, "predecessor": 1_000}  # the predecessor does not come through larger ones in a minute
+LARGEST = {
+    "ours": 100_000,
+    "predecessor": 1_000,
+}  # the predecessor does not come through larger ones in a minute
 
 
 def measure(bench: Bench, subject: Subject) -> Sample:
@@ -23,7 +28,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         with bench.launch(subject, "turns", "process", size=size, steps=steps) as (launch, _):
             stamps = launch.record(timeout=120)["stamps"]
             launch.finish(timeout=60)
-        spent = [(later - earlier) * 1e6 for earlier, later in zip(stamps, stamps[1:], strict=False)]
+        spent = [(later - earlier) * 1e6 for earlier, later in itertools.pairwise(stamps)]
         figures[f"keys_{size}"] = median(spent)
         raw[str(size)] = [round(value, 1) for value in spent]
     if LARGEST[subject.name] == SIZES[-1]:

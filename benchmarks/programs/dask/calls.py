@@ -15,7 +15,10 @@ if __name__ == "__main__":
     from benchprogram import parameters, report
     from distributed import Client, LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         answerer = client.submit(Answerer, actor=True).result()
         made, pids, began = 0, set(), 0.0
         while made < WARM + parameters["count"]:

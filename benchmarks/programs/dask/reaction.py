@@ -30,7 +30,10 @@ if __name__ == "__main__":
         else:
             lags.append(time.monotonic() - stamp)
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         client.subscribe_topic("beats", see)
         client.submit(beat, parameters["rate"], parameters["count"]).result()
         done.wait(30)

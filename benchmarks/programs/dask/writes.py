@@ -25,7 +25,10 @@ if __name__ == "__main__":
             arrived.append(time.monotonic())
             done.set()
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         client.subscribe_topic("values", keep)
         began, written = client.submit(write, parameters["count"]).result()
         done.wait(60)

@@ -3,8 +3,9 @@
 import os
 import time
 
-import lightning as L
 from benchprogram import parameters, report
+
+import lightning as L
 
 WARM = 20  # the first calls wait for the work's process
 

@@ -3,9 +3,10 @@
 import os
 import time
 
-import lightning as L
 import numpy
 from benchprogram import parameters, report
+
+import lightning as L
 
 
 class Member(L.LightningWork):

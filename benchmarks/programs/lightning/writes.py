@@ -2,8 +2,9 @@
 
 import time
 
-import lightning as L
 from benchprogram import parameters, report
+
+import lightning as L
 
 
 class Writer(L.LightningWork):

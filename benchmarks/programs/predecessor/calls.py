@@ -3,8 +3,9 @@
 import os
 import time
 
-import lightning as L
 from benchprogram import parameters, report
+
+import lightning as L
 
 WARM = 2
 
