@@ -1,8 +1,8 @@
 """Sequential calls: the flow calls, a work in a process of its own answers with its pid, the flow goes on.
 
 What a call may cost depends on the disk, so the budget under ``full`` is reckoned from a pipe's round trip
-and a commit, measured on the same disk just before. Afterwards the journal is opened and its turns are counted:
-a call that was fast because it was not written down would show.
+and a commit, measured on the same disk just before. Afterwards the journal is opened and its turns are
+counted: a call that was fast because it was not written down would show.
 """
 
 import sqlite3
@@ -22,7 +22,6 @@ COUNTS = {
     "ray": 2000,
     "dask": 1500,
     "dbos": 1000,
-    "metaflow": 0,
     "prefect": 200,
 }
 DURABILITIES = ("full", "process", "off")

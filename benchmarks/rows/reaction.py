@@ -1,4 +1,4 @@
-"""A work writes the time of the monotonic clock; the flow compares it with its own: one machine, one clock."""
+"""A work writes the time of the monotonic clock; the flow compares it with its own: the same clock."""
 
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure, Row, Sample, percentile
