@@ -37,7 +37,7 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory(prefix="bench") as temporary:
         bench = Bench(bins, options.quick, Path(temporary))
-        results.left_behind = bench.left_behind
+        results.left_behind, results.hung = bench.left_behind, bench.hung
         for row in rows:
             measure(bench, row, subjects, min(options.rounds, row.rounds), results)
     results.context["load_after"] = machine.load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,8 @@ class Bench:
         self.bins = bins
         self.temporary = temporary  # a short path: sockets live there
         self.quick = quick
-        self.left_behind: dict[str, int] = {}
+        self.left_behind: Counter[str] = Counter()  # processes
+        self.hung: Counter[str] = Counter()  # runs
         shutil.rmtree(SCRATCH, ignore_errors=True)
 
     def environment(self, subject: Subject, parameters: dict[str, int]) -> dict[str, str]:
@@ -62,7 +64,9 @@ class Bench:
             environment = self.environment(subject, parameters)
             with Launch(f"{subject.name}: {program.name}", command, environment, scratch) as launch:
                 yield launch, scratch
-            if launch.left_behind:
-                self.left_behind[subject.name] = self.left_behind.get(subject.name, 0) + launch.left_behind
+            if launch.hung:
+                self.hung[subject.name] += 1
+            elif launch.left_behind:
+                self.left_behind[subject.name] += launch.left_behind
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

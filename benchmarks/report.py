@@ -23,6 +23,7 @@ class Results:
     )
     failures: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     left_behind: dict[str, int] = field(default_factory=dict)
+    hung: dict[str, int] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
 
     def values(self, row: Row, subject: str, figure: Figure) -> list[float]:
@@ -73,10 +74,10 @@ def notes(results: Results, rows: list[Row]) -> list[str]:
         said.extend(
             f"{row.name}: {subject} failed: {why}" for subject, why in results.failures[row.name].items()
         )
-    said.extend(
-        f"{name} left {count} processes running; they were ended"
-        for name, count in results.left_behind.items()
-    )
+    for name, count in results.left_behind.items():
+        said.append(f"{name} left {count} processes running after its end; they were ended")
+    for name, count in results.hung.items():
+        said.append(f"{name} did not end by itself in {count} runs; it was ended")
     return said
 
 
@@ -84,6 +85,7 @@ def write(results: Results, path: Path) -> None:
     document = {
         **results.context,
         "left_behind": results.left_behind,
+        "hung": results.hung,
         "failures": results.failures,
         "samples": {
             row: {subject: [asdict(sample) for sample in samples] for subject, samples in subjects.items()}

@@ -50,7 +50,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
 def _run(bench: Bench, subject: Subject, count: int, durability: str) -> tuple[float, dict[str, Any]]:
     with bench.launch(subject, "calls", durability, count=count) as (launch, scratch):
         record = launch.record(timeout=120)
-        launch.finish(timeout=60)
+        launch.finish(timeout=20)
         turns = _turns(scratch) if subject is OURS else 0
     if subject is OURS and durability != "off" and turns < count:
         raise ProgramFailed(f"{count:,} calls under {durability!r} left only {turns:,} turns in the journal")

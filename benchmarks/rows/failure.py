@@ -14,7 +14,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     with bench.launch(subject, "failure") as (launch, _):
         launch.line(TRACEBACK, timeout=60)
         arrived, text = launch.line(RAISED, timeout=60)
-        code = launch.finish(timeout=60)
+        code = launch.finish(timeout=20)
     found = RAISED.search(text)
     assert found is not None
     return Sample({"latency": arrived - float(found[1])}, raw={"exit_code": code})

@@ -11,7 +11,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         record = launch.record(timeout=120)
         weights = [processes.memory(pid) for pid in record["pids"]]
         launch.interrupt()
-        launch.finish(timeout=60)
+        launch.finish(timeout=20)
     figures = {
         "forty": record["seconds"],
         "private": median(weight["private"] for weight in weights),
@@ -22,7 +22,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         with bench.launch(subject, "fleet", count=500) as (launch, _):
             figures["five_hundred"] = raw["five_hundred_s"] = launch.record(timeout=120)["seconds"]
             launch.interrupt()
-            launch.finish(timeout=60)
+            launch.finish(timeout=20)
     return Sample(figures, raw)
 
 

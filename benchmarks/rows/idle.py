@@ -20,7 +20,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         time.sleep(seconds)
         spent, elapsed = processes.cpu_seconds(pids) - before, time.monotonic() - began
         launch.interrupt()
-        launch.finish(timeout=60)
+        launch.finish(timeout=20)
     return Sample(
         {"cpu": 100 * spent / elapsed},
         raw={"cpu_s": spent, "elapsed_s": elapsed, "processes": len(pids)},

@@ -15,7 +15,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         count = rate * seconds
         with bench.launch(subject, "reaction", rate=rate, count=count) as (launch, _):
             record = launch.record(timeout=60 + seconds * 3)
-            launch.finish(timeout=60)
+            launch.finish(timeout=20)
         lags = [lag * 1e3 for lag in record["lags"]]
         figures[f"p50_{rate}"] = percentile(lags, 50)
         figures[f"p99_{rate}"] = percentile(lags, 99)

@@ -8,7 +8,7 @@ from benchmarks.subjects import Subject
 def measure(bench: Bench, subject: Subject) -> Sample:
     with bench.launch(subject, "start") as (launch, _):
         record = launch.record(timeout=60)
-        code = launch.finish(timeout=60)
+        code = launch.finish(timeout=20)
     return Sample(
         {"first_line": record["arrived"] - launch.began},
         raw={"work_pid": record["pid"], "exit_code": code},

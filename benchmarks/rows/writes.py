@@ -15,7 +15,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     count = COUNTS[subject.name] // (4 if bench.quick else 1)
     with bench.launch(subject, "writes", count=count) as (launch, _):
         record = launch.record(timeout=120)
-        launch.finish(timeout=60)
+        launch.finish(timeout=20)
     return Sample(
         {"each": record["writing"] / count * 1e6, "rate": count / record["arriving"]},
         raw={"writes": count, "writing_s": record["writing"], "arriving_s": record["arriving"]},
