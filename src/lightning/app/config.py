@@ -41,28 +41,33 @@ class Resources:
 
 @dataclass(frozen=True)
 class Config:
-    """One reading of the configuration."""
+    """One reading of the configuration.
+
+    >>> Config.load(Path("my_project")).timezone
+    'Europe/Berlin'
+    """
 
     timezone: str = "UTC"
     compute: Mapping[str, Resources] = field(default_factory=dict)
     file: Path | None = None
 
-
-def load(folder: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration of an app whose file lies in ``folder``."""
-    file, table = _find(folder)
-    where = f"{file}: " if file is not None and file.name == "lightning.toml" else f"{file}: tool.lightning."
-    unknown(table, ("timezone", "compute"), where)
-    timezone = environ.get("LIGHTNING_TIMEZONE")
-    if timezone:
-        timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
-    elif "timezone" in table:
-        timezone = _timezone(table["timezone"], f"{where}timezone")
-    return Config(
-        timezone=timezone or local_timezone(environ),
-        compute=_compute(table.get("compute", {}), where),
-        file=file,
-    )
+    @staticmethod
+    def load(folder: Path, environ: Mapping[str, str] = os.environ) -> Config:
+        """The configuration of an app whose file lies in ``folder``."""
+        file, table = _find(folder)
+        own = file is not None and file.name == "lightning.toml"
+        where = f"{file}: " if own else f"{file}: tool.lightning."
+        unknown(table, ("timezone", "compute"), where)
+        timezone = environ.get("LIGHTNING_TIMEZONE")
+        if timezone:
+            timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
+        elif "timezone" in table:
+            timezone = _timezone(table["timezone"], f"{where}timezone")
+        return Config(
+            timezone=timezone or local_timezone(environ),
+            compute=_compute(table.get("compute", {}), where),
+            file=file,
+        )
 
 
 def local_timezone(environ: Mapping[str, str] = os.environ) -> str:

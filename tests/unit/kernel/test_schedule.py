@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning.app.errors import ScheduleError
@@ -112,7 +112,6 @@ class TestReading:
         with pytest.raises(ScheduleError, match="there is no time zone"):
             Schedule.parse("hourly", zone)
 
-    @settings(deadline=None)
     @given(st.text(alphabet="0123456789*/,-#LW SUNJA@", max_size=20))
     def test_any_text_is_read_or_refused(self, line: str) -> None:
         try:
@@ -194,7 +193,6 @@ class TestClocks:
     def test_no_tick_comes_after_the_last_year(self) -> None:
         assert Schedule.parse("hourly", "UTC").next_after(moment("9999-12-31 23:30")) is None
 
-    @settings(deadline=None)
     @given(st.sampled_from(ZONES[:4]), st.integers(0, 40 * 365))
     def test_a_daily_tick_comes_once_a_day_every_day(self, zone: str, day: int) -> None:
         schedule = Schedule.parse("30 2 * * *", zone)
@@ -206,7 +204,6 @@ class TestClocks:
         dates = [datetime.fromtimestamp(tick, ZoneInfo(zone)).date() for tick in (first, second)]
         assert (dates[1] - dates[0]).days == 1
 
-    @settings(deadline=None)
     @given(st.sampled_from(ZONES), st.sampled_from(LINES), MOMENTS, st.floats(0, 1))
     def test_the_next_tick_is_next(self, zone: str, line: str, at: float, part: float) -> None:
         schedule = Schedule.parse(line, zone)
@@ -217,7 +214,6 @@ class TestClocks:
         between = at + (tick - at) * part
         assert schedule.next_after(between) == tick or between >= tick
 
-    @settings(deadline=None)
     @given(st.sampled_from(ZONES), st.sampled_from(LINES), MOMENTS, st.floats(0, 40 * DAY))
     def test_the_latest_tick_is_latest(self, zone: str, line: str, since: float, span: float) -> None:
         schedule = Schedule.parse(line, zone)
@@ -310,7 +306,6 @@ class TestTicks:
         ticks = advance(self.hourly, None, self.noon)
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(ticks), type=Ticks) == ticks
 
-    @settings(deadline=None)
     @given(
         st.sampled_from(["UTC", "Europe/Berlin", "Australia/Lord_Howe"]),
         st.sampled_from(["hourly", "daily", "*/5 * * * *", "*/10 * * * * *", "30 2 * * *"]),
