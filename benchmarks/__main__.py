@@ -46,7 +46,8 @@ def main() -> int:
     print(_heading(results, options.rounds))
     print(table(results, rows, [subject.name for subject in subjects]))
     print("\n" + "\n".join(notes(results, rows)))
-    return 1 if any(OURS.name in failed for failed in results.failures.values()) else 0
+    faults = [*results.failures.values(), results.left_behind, results.hung]
+    return 1 if any(OURS.name in fault for fault in faults) else 0
 
 
 def measure(bench: Bench, row: Row, subjects: list[Subject], rounds: int, results: Results) -> None:

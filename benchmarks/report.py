@@ -72,7 +72,8 @@ def notes(results: Results, rows: list[Row]) -> list[str]:
         for samples in results.samples[row.name].values():
             said.extend(f"{row.name}: {note}" for sample in samples[-1:] for note in sample.notes)
         said.extend(
-            f"{row.name}: {subject} failed: {why}" for subject, why in results.failures[row.name].items()
+            f"{row.name}: {subject} failed: {_brief(why)}"
+            for subject, why in results.failures[row.name].items()
         )
     for name, count in results.left_behind.items():
         said.append(f"{name} left {count} processes running after its end; they were ended")
@@ -120,6 +121,12 @@ def _line(results: Results, row: Row, figure: Figure, peers: list[str]) -> list[
         else:
             cells.append(number(median(theirs)))
     return cells
+
+
+def _brief(why: str) -> str:
+    """The reason and the program's last word; the JSON has all of it."""
+    first, *rest = why.strip().splitlines()
+    return f"{first} {rest[-1].strip()}" if rest else first
 
 
 def number(value: float) -> str:

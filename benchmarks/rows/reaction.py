@@ -1,8 +1,9 @@
 """A work writes the time of the monotonic clock; the flow compares it with its own: the same clock."""
 
+from benchmarks.audit import audit, require
 from benchmarks.bench import Bench
 from benchmarks.measure import Figure, Row, Sample, percentile
-from benchmarks.subjects import Subject
+from benchmarks.subjects import OURS, Subject
 
 RATES = (10, 100, 1000)
 
@@ -13,9 +14,11 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     raw = {}
     for rate in RATES:
         count = rate * seconds
-        with bench.launch(subject, "reaction", rate=rate, count=count) as (launch, _):
+        with bench.launch(subject, "reaction", rate=rate, count=count) as (launch, scratch):
             record = launch.record(timeout=60 + seconds * 3)
             launch.finish(timeout=20)
+            if subject is OURS:
+                require(audit(bench, scratch).changed.get("root.beater.beat", 0), count, "beats")
         lags = [lag * 1e3 for lag in record["lags"]]
         figures[f"p50_{rate}"] = percentile(lags, 50)
         figures[f"p99_{rate}"] = percentile(lags, 99)
