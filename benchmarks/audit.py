@@ -1,4 +1,4 @@
-"""What a run of this project left in its journal: a figure counts only if what it claims is written down there."""
+"""What a run of this project left in its journal: a figure counts only if its claim is written there."""
 
 from __future__ import annotations
 

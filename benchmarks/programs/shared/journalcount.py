@@ -1,4 +1,4 @@
-"""Reads the journals below a folder, fact by fact, and says what is durable in them. Knows this project only."""
+"""Reads this project's journals below a folder, fact by fact, and says what is durable in them."""
 
 import json
 import sys
