@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import machine, processes
@@ -46,7 +47,7 @@ def main() -> int:
     print(_heading(results, options.rounds))
     print(table(results, rows, [subject.name for subject in subjects]))
     print("\n" + "\n".join(notes(results, rows)))
-    faults = [*results.failures.values(), results.left_behind, results.hung]
+    faults: list[Mapping[str, object]] = [*results.failures.values(), results.left_behind, results.hung]
     return 1 if any(OURS.name in fault for fault in faults) else 0
 
 

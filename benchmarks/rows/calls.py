@@ -36,13 +36,14 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     figures: dict[str, float] = {}
     for durability in DURABILITIES:
         figures[durability], raw_of[durability] = _run(bench, subject, count, durability)
+    left = ", ".join(
+        f"{durability} {raw_of[durability]['turns']:,} ({raw_of[durability]['returned']:,})"
+        for durability in DURABILITIES
+    )
     notes = (
         f"a pipe's round trip {costs.round_trip * 1e6:.0f} us, a FULL commit {costs.commit * 1e6:.0f} us: "
         f"4 and 1.3 of them are {allowed * 1e6:.0f} us, or {1 / allowed:,.0f} calls/s",
-        f"turns (answers) in the journal for {count:,} calls: "
-        + ", ".join(
-            f"{name} {raw_of[name]['turns']:,} ({raw_of[name]['returned']:,})" for name in DURABILITIES
-        ),
+        f"turns (answers) in the journal for {count:,} calls: {left}",
     )
     return Sample(figures, raw_of, budgets={"full": 1 / allowed}, notes=notes)
 

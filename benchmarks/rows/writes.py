@@ -1,8 +1,8 @@
 """Attribute writes: what each costs the work, and how many a second reach the journal.
 
 The end is proved from inside: a call is dispatched only after everything before it was committed, so the time
-at which a second call begins in the work is a time at which the journal had all writes. After the run they are
-counted there.
+at which a second call begins in the work is a time at which the journal had all writes. After the run
+they are counted there.
 """
 
 from benchmarks.audit import audit, require
