@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import machine, processes
+from benchmarks import machine, network, processes
 from benchmarks.bench import Bench
 from benchmarks.environments import InstallFailed, prepare, versions
 from benchmarks.launch import ProgramFailed
@@ -28,11 +28,15 @@ def main() -> int:
     subjects, bins = _prepare(subjects, options.python)
 
     processes.adopt_orphans()
+    alone = network.leave()
+    if alone:
+        print(f"subjects share this machine's network: {alone}", file=sys.stderr)
     results = Results()
     results.context = {
         "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "quick": options.quick,
         "machine": machine.describe(),
+        "network": alone or "loopback only",
         "load_before": machine.load(),
         "versions": {subject.name: versions(bins[subject.name] / "python") for subject in subjects},
     }
