@@ -1,13 +1,19 @@
-"""One run of a program: started, its lines stamped as they arrive, ended."""
+"""One run of a program: started on a terminal, its lines stamped as they arrive, ended.
+
+A terminal, because that is where users look: through a pipe, most programs would keep their lines to
+themselves until a buffer is full, and the time of a line would be that of the buffer.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import pty
 import selectors
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,7 +42,8 @@ class Launch:
         self.hung = False
         self._read = 0  # lines that record() and line() have passed
         self._partial = b""
-        reader, writer = os.pipe()
+        reader, writer = pty.openpty()
+        termios.tcsetwinsize(writer, (50, 250))
         try:
             self.began = time.monotonic()
             self._process = subprocess.Popen(
@@ -75,7 +82,7 @@ class Launch:
     def record(self, timeout: float) -> dict[str, Any]:
         """The program's next record, with the time its line arrived as ``arrived``."""
         arrived, text = self._next(lambda line: MARK in line, "its record", timeout)
-        fields: dict[str, Any] = json.loads(text.partition(MARK)[2])
+        fields: dict[str, Any] = json.JSONDecoder().raw_decode(text.partition(MARK)[2])[0]
         fields["arrived"] = arrived
         return fields
 
@@ -89,6 +96,12 @@ class Launch:
         """What Ctrl-C does: SIGINT to the foreground process group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGINT)
+
+    def watch(self, seconds: float) -> None:
+        """Let time pass and read what is printed, so that nobody has to wait to print."""
+        deadline = time.monotonic() + seconds
+        while (remaining := deadline - time.monotonic()) > 0:
+            self._take(remaining)
 
     def finish(self, timeout: float) -> int | None:
         """Wait for the program to end by itself; its exit code, or None when it had not ended in time."""
@@ -119,7 +132,10 @@ class Launch:
             return False
         if not self._selector.select(max(0.0, deadline - time.monotonic())):
             return False
-        data = os.read(self._output.fileno(), 1 << 20)
+        try:
+            data = os.read(self._output.fileno(), 1 << 20)
+        except OSError:  # how a terminal says that nobody has it open any more
+            data = b""
         now = time.monotonic()
         if not data:
             self._selector.unregister(self._output)

@@ -14,10 +14,10 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     seconds = 5.0 if bench.quick else 20.0
     with bench.launch(subject, "fleet", count=10) as (launch, _):
         launch.record(timeout=60)
-        time.sleep(SETTLE)
+        launch.watch(SETTLE)
         pids = processes.descendants()
         began, before = time.monotonic(), processes.cpu_seconds(pids)
-        time.sleep(seconds)
+        launch.watch(seconds)
         spent, elapsed = processes.cpu_seconds(pids) - before, time.monotonic() - began
         launch.interrupt()
         launch.finish(timeout=20)
