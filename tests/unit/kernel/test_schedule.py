@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -27,15 +28,25 @@ LINES = [
     "*/7 * * * * *",
     "15 30 2 * * *",
 ]
+CHANGES = [
+    ("Europe/Berlin", "2026-03-29"),
+    ("Europe/Berlin", "2026-10-25"),
+    ("America/New_York", "2026-03-08"),
+    ("America/New_York", "2026-11-01"),
+    ("Australia/Lord_Howe", "2026-04-05"),
+    ("Australia/Lord_Howe", "2026-10-04"),
+    ("America/Havana", "2026-03-08"),
+    ("America/Havana", "2026-11-01"),
+]
 MOMENTS = st.floats(min_value=1.5e9, max_value=2.0e9)
 
 
-def walls(line: str, zone: str, start: str, count: int) -> list[str]:
+def walls(line: str, zone: str, start: str, ticks: int) -> list[str]:
     """The next ticks as that zone's clock shows them, each with its offset from UTC."""
     schedule = Schedule.parse(line, zone)
     at: float | None = schedule.instant(datetime.fromisoformat(start))
     shown = []
-    for _ in range(count):
+    for _ in range(ticks):
         assert at is not None
         at = schedule.next_after(at)
         if at is None:
@@ -203,6 +214,29 @@ class TestClocks:
         assert second is not None
         dates = [datetime.fromtimestamp(tick, ZoneInfo(zone)).date() for tick in (first, second)]
         assert (dates[1] - dates[0]).days == 1
+
+    @given(st.sampled_from(CHANGES), st.integers(-1, 1), st.integers(0, 23), st.integers(0, 59))
+    def test_a_daily_tick_comes_when_the_clock_first_shows_its_time_or_a_later_one(
+        self, change: tuple[str, str], days: int, hour: int, minute: int
+    ) -> None:
+        zone = ZoneInfo(change[0])
+        day = date.fromisoformat(change[1]) + timedelta(days=days)
+        schedule = Schedule.parse(f"{minute} {hour} * * *", change[0])
+        midnight = datetime(day.year, day.month, day.day, tzinfo=zone).timestamp()
+        shown = ((at, datetime.fromtimestamp(at, zone)) for at in count(midnight, 60))
+        first = next(at for at, wall in shown if wall.date() == day and wall.time() >= time(hour, minute))
+        assert schedule.next_after(first - 1) == first
+
+    @given(st.sampled_from(CHANGES), st.integers(0, 59), st.integers(0, 2 * 86400))
+    def test_hourly_ticks_come_whenever_the_clock_shows_their_minute(
+        self, change: tuple[str, str], minute: int, seconds: int
+    ) -> None:
+        zone = ZoneInfo(change[0])
+        schedule = Schedule.parse(f"{minute} * * * *", change[0])
+        at = datetime.fromisoformat(change[1]).replace(tzinfo=UTC).timestamp() - DAY + seconds
+        minutes = count(at - at % 60 + 60, 60)
+        first = next(each for each in minutes if datetime.fromtimestamp(each, zone).minute == minute)
+        assert schedule.next_after(at) == first
 
     @given(st.sampled_from(ZONES), st.sampled_from(LINES), MOMENTS, st.floats(0, 1))
     def test_the_next_tick_is_next(self, zone: str, line: str, at: float, part: float) -> None:

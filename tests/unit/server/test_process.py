@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lightning.app.server.listen import bind
+from lightning.app.runtime.listen import bind
 
 PROGRAM = """
 import sys

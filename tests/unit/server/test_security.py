@@ -102,7 +102,9 @@ def test_bound_to_every_network_it_answers_to_the_address_it_was_reached_at() ->
     wide = Guard(routes("r1"), "0.0.0.0", 7501, "secret")
     asked = scope(host="192.168.1.5:7501", authorization="Bearer secret")
     assert status(wide, {**asked, "server": ("192.168.1.5", 7501)}) == 200
+    assert status(wide, {**asked, "server": ("::ffff:192.168.1.5", 7501)}) == 200
     assert status(wide, {**asked, "server": ("10.0.0.1", 7501)}) == 403
+    assert status(wide, {**asked, "server": None}) == 403
 
 
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:7501"])

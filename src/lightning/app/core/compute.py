@@ -28,12 +28,12 @@ MACHINES = {
 }
 """The names that mean the same everywhere, and at least so much."""
 
-_INSTANCE = re.compile(
+_INSTANCE = (
     r"[a-z][a-z0-9-]*\.(?:nano|micro|small|medium|\d*x?large|metal[a-z0-9-]*)"  # p3.2xlarge
     r"|[a-z]{1,3}\d+[a-z]{0,3}-[a-z]+(?:-[0-9a-z]+)*"  # n1-standard-4
     r"|(?:Standard|Basic)_[A-Z][A-Za-z0-9_-]*"  # Standard_NC6
 )
-_WITH_GPU = re.compile(r"[pg]\d\w*\.|[ag]\d-|Standard_N")
+_WITH_GPU = r"[pg]\d\w*\.|[ag]\d-|Standard_N"
 """Their families of machines with GPUs. How many a machine has, only its cloud knows: ``gpus=`` says it."""
 
 
@@ -129,14 +129,14 @@ def resources(compute: CloudCompute, config: Config) -> Resources:
     name = compute.name
     meant = config.compute.get(name) or MACHINES.get(name)
     if meant is None:
-        if not _INSTANCE.fullmatch(name):
+        if not re.fullmatch(_INSTANCE, name):
             known = [*MACHINES, *config.compute]
             raise UsageError(
                 f"CloudCompute({name!r}): there is no machine of that name{guess(name, known)}; it can be "
                 f"{', '.join(known)}, a cloud's own name such as 'p3.2xlarge', 'n1-standard-4' or "
                 f"'Standard_NC6', or one that you define as [compute.{name}] in lightning.toml"
             )
-        meant = Resources(gpus=1 if _WITH_GPU.match(name) else 0)
+        meant = Resources(gpus=1 if re.match(_WITH_GPU, name) else 0)
     said = {
         kind: check(getattr(compute, kind), kind)
         for kind, check in KINDS.items()

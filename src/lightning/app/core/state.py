@@ -191,11 +191,11 @@ class TrackedList(list[Any], _Node):
         if not self._tell(d.DELETE, position):
             super().__delitem__(position)
 
-    def __iadd__(self, values: Iterable[Any]) -> TrackedList:  # type: ignore[misc,override]
+    def __iadd__(self, values: Iterable[Any]) -> TrackedList:  # type: ignore[misc]
         self.extend(values)
         return self
 
-    def __imul__(self, times: SupportsIndex) -> TrackedList:  # type: ignore[misc,override]
+    def __imul__(self, times: SupportsIndex) -> TrackedList:
         self._become(list(self) * times.__index__())
         return self
 
@@ -273,7 +273,7 @@ class TrackedDict(dict[Any, Any], _Node):
         if not self._tell(d.CLEAR):
             super().clear()
 
-    def __ior__(self, other: Any) -> TrackedDict:  # type: ignore[misc,override]
+    def __ior__(self, other: Any) -> TrackedDict:  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -339,19 +339,19 @@ class TrackedSet(set[Any], _Node):
         self.difference_update(both)
         self.update(others - both)
 
-    def __ior__(self, other: Any) -> TrackedSet:  # type: ignore[misc,override]
+    def __ior__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self.update(other)
         return self
 
-    def __isub__(self, other: Any) -> TrackedSet:  # type: ignore[misc,override]
+    def __isub__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self.difference_update(other)
         return self
 
-    def __iand__(self, other: Any) -> TrackedSet:  # type: ignore[misc,override]
+    def __iand__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self.intersection_update(other)
         return self
 
-    def __ixor__(self, other: Any) -> TrackedSet:  # type: ignore[misc,override]
+    def __ixor__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self.symmetric_difference_update(other)
         return self
 

@@ -275,7 +275,8 @@ def _unpack_record(packed: Ext) -> Any:
 
 def _unpack_path(packed: Ext) -> PurePath:
     kind, text = _parts(packed)
-    return {"path": Path, "windows": PureWindowsPath, "posix": PurePosixPath}[kind](text)  # type: ignore[abstract]
+    kinds: dict[str, type[PurePath]] = {"path": Path, "windows": PureWindowsPath, "posix": PurePosixPath}
+    return kinds[kind](text)
 
 
 def _unpack_registered(packed: Ext) -> Any:
@@ -297,10 +298,10 @@ _UNPACKERS: dict[int, Callable[[Ext], Any]] = {
     TUPLE: lambda packed: tuple(unpack(each) for each in _parts(packed)),
     SET: lambda packed: {unpack(each) for each in _parts(packed)},
     FROZENSET: lambda packed: frozenset(unpack(each) for each in _parts(packed)),
-    INTEGER: lambda packed: int(packed.data),
+    INTEGER: lambda packed: int(bytes(packed.data)),
     MOMENT: _unpack_moment,
-    DAY: lambda packed: date.fromisoformat(packed.data.decode()),
-    CLOCK: lambda packed: time.fromisoformat(packed.data.decode()),
+    DAY: lambda packed: date.fromisoformat(bytes(packed.data).decode()),
+    CLOCK: lambda packed: time.fromisoformat(bytes(packed.data).decode()),
     SPAN: lambda packed: timedelta(*_parts(packed)),
     MEMBER: _unpack_member,
     PATH: _unpack_path,

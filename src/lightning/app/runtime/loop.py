@@ -163,7 +163,11 @@ class Runtime:
     @property
     def busy(self) -> bool:
         """Whether something is left to do at this moment of the clock."""
-        return bool(self.inbox) or self._wants_pass() or self.engine.busy
+        return bool(self.inbox or self._wants_pass() or self.ledger.fresh or self.selector.select(0))
+
+    def commit(self) -> None:
+        """Make durable at once what else would wait a few milliseconds for company."""
+        self._close_turn(now=True)
 
     def close(self) -> None:
         """End the app from outside, in order."""

@@ -149,6 +149,8 @@ def _split(host: str) -> tuple[str, str]:
 
 
 def _bracketed(address: str) -> str:
+    """The address as a Host header writes it; a socket for both kinds of IP shows IPv4 as IPv6."""
+    address = address.removeprefix("::ffff:")
     return f"[{address}]" if ":" in address else address.lower()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lightning.app.errors import ConflictError, NotAllowedError, UsageError
-from lightning.app.server import listen
-from lightning.app.server.listen import bind
+from lightning.app.runtime import listen
+from lightning.app.runtime.listen import bind
 
 
 def test_a_bound_port_takes_connections_at_once() -> None:
@@ -63,6 +63,14 @@ def test_when_all_are_taken_it_says_which(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_name_localhost_means_the_address_that_is_printed() -> None:
     with bind("localhost", 0) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
+
+
+def test_an_address_of_the_newer_kind_is_taken() -> None:
+    interfaces = Path("/proc/net/if_inet6")
+    if not interfaces.exists() or "0" * 31 + "1 " not in interfaces.read_text():
+        pytest.skip("this machine has no IPv6")
+    with bind("::1", 0) as listener:
+        assert listener.getsockname()[0] == "::1"
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7", "256.1.1.1", "a\0b", "x" * 300])
