@@ -363,7 +363,10 @@ def test_a_killed_run_is_resumed_and_no_finished_call_runs_again(
 
     second = run_app("app.py", "--resume")
     second.end(0)
-    assert second.printed == ["step 2 with 12", "step 3 with 13", "flow: 14 4 [[10], [11], [12, 12], [13]]"]
+    # What the interrupted call had written may have been in the journal already, or a moment short of it.
+    last = {f"flow: 14 4 [[10], [11], {seen}, [13]]" for seen in ([12], [12, 12])}
+    assert second.printed[:2] == ["step 2 with 12", "step 3 with 13"]
+    assert second.printed[2] in last
     calls = [line.split() for line in _calls(folder)]
     assert [number for number, _ in calls] == ["0", "1", "2", "2", "3"]
     assert calls[2] == calls[3]
