@@ -116,6 +116,15 @@ PLAIN = Plain()
 ELSEWHERE = Elsewhere()
 
 
+def send_elsewhere(root: Component) -> None:
+    """Say of a whole tree that it lives in another process: what works see of the app they come from."""
+    for component in root._walk():
+        component._path = component.name
+        component._binding = ELSEWHERE
+        if component._kind == "work":
+            component.__dict__["run"] = partial(ELSEWHERE.run, component)
+
+
 class Default:
     """A class attribute that is state: ``losses = []`` in the class body gives each instance its own."""
 
