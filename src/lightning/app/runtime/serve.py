@@ -7,6 +7,7 @@ database of ours exists; the port is bound before the line that names it is prin
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -30,13 +31,31 @@ STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = "INFO: Your app has started. View it in your browser: {url}"
 
 
+class StoppedEarly(KeyboardInterrupt):
+    """A signal came before the app ran: what there is, is taken down in order."""
+
+
+def stop_on_signals() -> None:
+    """Until the loop takes signals itself, each of the three ends the start."""
+
+    def stop(number: int, frame: object) -> None:
+        raise StoppedEarly
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
 def serve(options: Options) -> int:
     """Load the app of ``options.file`` and run it to its end. Returns the exit code."""
-    say(STARTING)
-    os.environ.update(options.env)
-    os.environ.update(options.secrets)
-    app = loader.load_app(options.file, list(options.app_args))
-    return run(app, options, loader.app_module(options.file))
+    stop_on_signals()
+    try:
+        say(STARTING)
+        os.environ.update(options.env)
+        os.environ.update(options.secrets)
+        app = loader.load_app(options.file, list(options.app_args))
+        return run(app, options, loader.app_module(options.file))
+    except StoppedEarly:
+        return 0
 
 
 def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
