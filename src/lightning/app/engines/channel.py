@@ -156,7 +156,9 @@ class Channel:
         """
         inbox, fill = self._inbox, self._fill
         try:
-            read = self._stream.recv_into(inbox[fill:] if fill else inbox, 0, 0 if wait else socket.MSG_DONTWAIT)
+            read = self._stream.recv_into(
+                inbox[fill:] if fill else inbox, 0, 0 if wait else socket.MSG_DONTWAIT
+            )
         except BlockingIOError:
             return []
         except OSError as error:
@@ -199,7 +201,9 @@ class Channel:
         if seq <= self._received:
             return False  # sent again after a reconnect
         if seq != self._received + 1:
-            raise ProtocolError(f"message {seq} arrived after message {self._received}: what is between is lost")
+            raise ProtocolError(
+                f"message {seq} arrived after message {self._received}: what is between is lost"
+            )
         self._received = seq
         return True
 

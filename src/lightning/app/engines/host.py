@@ -192,13 +192,21 @@ def _told(error: BaseException, where: str) -> tuple[str, str, str]:
     """What a message says of an exception: its kind, its message, and the traceback in the user's own frames."""
     kind = type(error).__qualname__
     if isinstance(error, SystemExit):
-        return kind, f"{where} called sys.exit({'' if error.code is None else repr(error.code)})", _trace(error)
+        return (
+            kind,
+            f"{where} called sys.exit({'' if error.code is None else repr(error.code)})",
+            _trace(error),
+        )
     try:
         message = str(error)
     except Exception:
         message = "(its message could not be made)"
     if isinstance(error, WorkError) and error.__traceback__ is None:
-        return kind, _plain(message, _LONGEST_MESSAGE), ""  # ours, about what came back: no line of the user's raised it
+        return (
+            kind,
+            _plain(message, _LONGEST_MESSAGE),
+            "",
+        )  # ours, about what came back: no line of the user's raised it
     return kind, _plain(message, _LONGEST_MESSAGE), _trace(error)
 
 

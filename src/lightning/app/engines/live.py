@@ -40,7 +40,9 @@ class Live(Plain):
     """Sends what the work writes, and takes in what others write to it."""
 
     def __init__(self, channel: Channel) -> None:
-        self.deferred: Callable[[], None] | None = None  # what an interrupted write is to do when it is through
+        self.deferred: Callable[[], None] | None = (
+            None  # what an interrupted write is to do when it is through
+        )
         self.port_read: Callable[[], None] | None = None  # told when the work asks for its port
         self._channel = channel
         self._lock = threading.RLock()
@@ -182,7 +184,9 @@ class Live(Plain):
             packed = pack(value, where)
         except StateValueError as error:
             del self._known[name]
-            self.say(Noticed(f"{error}. It was put there by something that bypasses tracking: nobody else sees it"))
+            self.say(
+                Noticed(f"{error}. It was put there by something that bypasses tracking: nobody else sees it")
+            )
             return
         if same(packed, pack(known)):
             return

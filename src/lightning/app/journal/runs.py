@@ -125,7 +125,9 @@ class Runs:
             for run in known:
                 if run.interrupted:
                     return run
-            raise NotFoundError(f"{self.folder}: no run here was interrupted; start a new one (without --resume)")
+            raise NotFoundError(
+                f"{self.folder}: no run here was interrupted; start a new one (without --resume)"
+            )
         for run in known:
             if run.id == run_id:
                 return run

@@ -128,7 +128,9 @@ class SqliteJournal:
     def _refuse(self) -> NoReturn:
         if self._broken is not None:
             raise self._broken
-        raise JournalError(f"{self.path} was opened for reading; a run's journal is written by its own process")
+        raise JournalError(
+            f"{self.path} was opened for reading; a run's journal is written by its own process"
+        )
 
 
 def _check(path: Path, connection: apsw.Connection) -> None:

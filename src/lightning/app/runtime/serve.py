@@ -63,7 +63,11 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     log = Log(options.log_level)
     config = Config.load(Path(options.file).resolve().parent)
     runs = Runs(options.runs_dir)
-    opened = runs.create() if options.resume is None else runs.open(None if options.resume is True else options.resume)
+    opened = (
+        runs.create()
+        if options.resume is None
+        else runs.open(None if options.resume is True else options.resume)
+    )
     place = _Place(app, opened, options)
     try:
         opened.lock()
@@ -138,7 +142,9 @@ class _Place:
             return ""
         from lightning.app.runtime.listen import bind
 
-        self._listener = listener = bind(self._options.host, PORT if self._options.port is None else self._options.port)
+        self._listener = listener = bind(
+            self._options.host, PORT if self._options.port is None else self._options.port
+        )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/view"
@@ -148,7 +154,9 @@ class _Place:
         if self._processes is not None:
             self._processes.take_output()
             if self._listener is not None:
-                self._processes.serve(self._listener, "lightning.app.server.process:main", {"run_id": self._run.id})
+                self._processes.serve(
+                    self._listener, "lightning.app.server.process:main", {"run_id": self._run.id}
+                )
                 self._listener.close()
 
     def leave(self) -> None:

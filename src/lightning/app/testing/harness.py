@@ -55,7 +55,9 @@ class Harness:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -89,7 +91,9 @@ class Harness:
             if not self.runtime.busy:
                 self.runtime.commit()
                 return
-        raise AssertionError(f"the app was not idle after {most} turns: does its run write something new each time?")
+        raise AssertionError(
+            f"the app was not idle after {most} turns: does its run write something new each time?"
+        )
 
     def beat(self, times: int = 1) -> None:
         """Let heartbeats go by, each with what follows from it."""
@@ -97,7 +101,9 @@ class Harness:
             self.clock.advance(HEARTBEAT)
             self.run_until_idle()
 
-    def advance(self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0) -> None:
+    def advance(
+        self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
+    ) -> None:
         """Let time go by, and the app take notice."""
         self.run_until_idle()
         self.clock.advance(seconds, minutes=minutes, hours=hours, days=days)
