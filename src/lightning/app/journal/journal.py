@@ -11,7 +11,6 @@ the app stops before it acts on what it could not write; the next start reads wh
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -84,7 +83,7 @@ class Trouble(StrEnum):
     ABSENT = "there is no journal here; `--resume` without an ID takes the newest interrupted run"
     EMPTY = "nothing was recorded here: the run ended before its first turn; start a new one"
     BUSY = "another process is writing it; stop that one first"
-    NO_FOLDER = "its folder does not exist or is not a folder; choose another with --runs-dir"
+    NO_FOLDER = "there is no folder here, or a file in its place; choose another folder with --runs-dir"
     CLOSED = "it is closed; open it again to read or write"
     READING = "it was opened for reading; a run's journal is written by the process that runs it"
     STALE = "a journal goes on in a later epoch than its last; leave the epoch to the journal"
@@ -102,12 +101,11 @@ _ERRNO = {
     errno.EPERM: Trouble.DENIED,
     errno.ENOENT: Trouble.NO_FOLDER,
     errno.ENOTDIR: Trouble.NO_FOLDER,
+    errno.EEXIST: Trouble.NO_FOLDER,
 }
 
 
-def named(path: Path | str, number: int | None, detail: str = "") -> JournalError:
-    """The error for an ``errno`` of the operating system."""
-    trouble = _ERRNO.get(number or 0, Trouble.FAILED)
-    if trouble is not Trouble.FAILED:
-        return trouble.of(path)
-    return trouble.of(path, ", ".join(filter(None, (detail, os.strerror(number) if number else ""))))
+def named(path: Path | str, err: OSError) -> JournalError:
+    """The error for a refusal of the operating system."""
+    trouble = _ERRNO.get(err.errno or 0, Trouble.FAILED)
+    return trouble.of(path, (err.strerror or "") if trouble is Trouble.FAILED else "")

@@ -86,7 +86,7 @@ class Run:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as err:
-            raise named(path, err.errno) from err
+            raise named(path, err) from err
         try:
             if not _taken_for_good(descriptor):
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
@@ -102,7 +102,7 @@ class Run:
                 )
         except OSError as err:
             os.close(descriptor)
-            raise named(path, err.errno) from err
+            raise named(path, err) from err
         except BaseException:
             os.close(descriptor)
             raise
@@ -146,7 +146,7 @@ class Run:
             os.replace(fresh, path)
             _sync_folder(self.folder)
         except OSError as err:
-            raise named(path, err.errno) from err
+            raise named(path, err) from err
 
 
 class Runs:
@@ -161,7 +161,7 @@ class Runs:
             self._prepare()
             run = self._claim()
         except OSError as err:
-            raise named(self.folder, err.errno) from err
+            raise named(self.folder, err) from err
         try:
             run._note(Meta(app_file=app_file, arguments=tuple(arguments), started_at=time.time()))
             _sync_folder(self.folder)
@@ -194,7 +194,7 @@ class Runs:
         except FileNotFoundError:
             return []
         except OSError as err:
-            raise named(self.folder, err.errno) from err
+            raise named(self.folder, err) from err
         return [Run(self.folder / name) for name in names if (self.folder / name / "meta.json").exists()]
 
     def interrupted(self) -> list[Run]:

@@ -10,6 +10,7 @@ sync that failed and try again later. And it is done often, a megabyte at a time
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import NoReturn, Self
 import apsw
 
 from lightning.app.errors import JournalError
-from lightning.app.journal.journal import Durability, Trouble, Turn, named
+from lightning.app.journal.journal import Durability, Trouble, Turn
 
 SCHEMA = 1
 _APPLICATION = 0x4C414A31  # "LAJ1" in the file's header: tells it from a stranger's database
@@ -260,8 +261,10 @@ def _worded(path: Path, connection: apsw.Connection | None, err: apsw.Error) -> 
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.AuthError():
             return _why_closed(path)
         case apsw.IOError():
-            number = connection.system_errno if connection is not None else 0
-            return named(path, number, _code(err))
+            # the errno SQLite remembers may be that of an older, harmless failure: trust only a full disk's
+            if connection is not None and connection.system_errno in (errno.ENOSPC, errno.EDQUOT):
+                return Trouble.FULL.of(path)
+            return Trouble.FAILED.of(path, _code(err))
         case _:
             return JournalError(f"{path}: {err}")
 
