@@ -200,6 +200,17 @@ def test_a_note_from_a_later_version_is_read(runs: Runs) -> None:
     assert run.meta.app_file == "app.py"
 
 
+def test_an_app_that_goes_to_another_folder_does_not_lose_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Runs(".lightning/runs").create()
+    monkeypatch.chdir("/")
+    run.lock()
+    run.end(0, "stopped")
+    assert [each.meta.reason for each in Runs(tmp_path / ".lightning" / "runs").all()] == ["stopped"]
+
+
 # -- the lock ---------------------------------------------------------------------------------------
 
 
@@ -236,25 +247,19 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_run_live(runs: Runs)
         run.release()
 
 
-def test_a_childs_end_does_not_free_the_parents_run(runs: Runs) -> None:
+def test_a_childs_end_does_not_free_its_parents_run(runs: Runs) -> None:
     run = runs.create()
-    run.lock()
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if run._lock is None else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert run.live
-    run.release()
-    assert not run.live
+    with holding(run, then="if os.fork() == 0: sys.exit()\nos.wait()") as holder:
+        assert run.live
+        holder.kill()
 
 
 def test_a_program_started_by_a_run_does_not_inherit_its_lock(runs: Runs) -> None:
     run = runs.create()
     run.lock()
     command = [sys.executable, "-c", "print('started', flush=True); input()"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=False
-    ) as program:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, close_fds=False) as program:
         assert program.stdout is not None
         program.stdout.readline()
         run.release()

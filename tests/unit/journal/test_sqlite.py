@@ -112,6 +112,19 @@ def test_a_maker_that_died_before_its_first_commit_leaves_what_can_be_opened(tmp
     journal.close()
 
 
+def test_a_second_writer_is_found_out_before_anything_is_written_twice(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    first, second = SqliteJournal.open(path), SqliteJournal.open(path)
+    second.append(1.0, b"second")
+    second.commit()
+    first.append(1.0, b"first")
+    with pytest.raises(JournalError, match="another process writes it, too"):
+        first.commit()
+    first.close()
+    assert [turn.facts for turn in second.read()] == [b"second"]
+    second.close()
+
+
 # -- readers ----------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import apsw
 import pytest
 
 from lightning.app.errors import JournalError
+from lightning.app.journal.journal import Durability
 from lightning.app.journal.runs import Runs
 from lightning.app.journal.sqlite import SqliteJournal
 
@@ -47,6 +48,7 @@ class Disk(apsw.VFS):
         self.failing: tuple[str, int] | None = None  # "sync" of a name's end, and SQLite's code for it
         self.ending = ""
         self.asked = 0  # how often the failing operation was asked for since
+        self.synced: list[str] = []
         super().__init__("failing", "unix", makedefault=True)
 
     def fail(self, operation: str, ending: str, code: int) -> None:
@@ -69,6 +71,7 @@ class DiskFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:
         self.disk.meet("sync", self.name)
+        self.disk.synced.append(self.name)
         super().xSync(flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:
@@ -109,6 +112,24 @@ def facts(path: Path) -> list[bytes]:
         return [turn.facts for turn in journal.read()]
     finally:
         journal.close()
+
+
+# -- syncs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("durability", "syncs"), [("full", 1), ("process", 0)])
+def test_a_commit_syncs_the_log_once_under_full_and_not_under_process(
+    disk: Disk, tmp_path: Path, durability: Durability, syncs: int
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal.open(path, durability)
+    for turns in (1, 1, 1, 20):
+        for _ in range(turns):
+            journal.append(1.0, b"small")
+        disk.synced.clear()
+        journal.commit()
+        assert disk.synced == [f"{path}-wal"] * syncs
+    journal.close()
 
 
 # -- failing disks ----------------------------------------------------------------------------------
@@ -227,6 +248,7 @@ def test_a_read_only_file_system_is_named_with_the_way_out(mount: Callable[[str]
 STRANGER = """
 import os, sys
 from lightning.app.errors import JournalError
+from lightning.app.journal.journal import Durability
 from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from pathlib import Path

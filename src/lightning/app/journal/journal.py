@@ -49,7 +49,7 @@ class Journal(Protocol):
         """Make every appended turn durable, all or none. After a failure the journal takes no more."""
 
     def read(self, after: int = 0) -> Iterator[Turn]:
-        """The committed turns with a higher number, in order."""
+        """The turns committed by now with a higher number, in order."""
 
     def close(self) -> None:
         """Commit what waits, unless the journal has failed, and let go of it. Closing twice is no error."""
@@ -82,10 +82,9 @@ class Trouble(StrEnum):
     NEWER = "it was written by a newer version: pip install --upgrade lightning-apps"
     ABSENT = "there is no journal here; `--resume` without an ID takes the newest interrupted run"
     EMPTY = "nothing was recorded here: the run ended before its first turn; start a new one"
-    BUSY = "another process is writing it; stop that one first"
+    BUSY = "another process writes it, too; stop that one first, then go on with --resume"
     NO_FOLDER = "there is no folder here, or a file in its place; choose another folder with --runs-dir"
     CLOSED = "it is closed; open it again to read or write"
-    READING = "it was opened for reading; a run's journal is written by the process that runs it"
     STALE = "a journal goes on in a later epoch than its last; leave the epoch to the journal"
 
     def of(self, path: Path | str, detail: str = "") -> JournalError:

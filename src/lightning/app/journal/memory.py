@@ -12,6 +12,13 @@ class MemoryJournal:
     """Keeps turns in a list; what was not committed is not read, as on a disk after a crash.
 
     With ``keep=False`` it only counts: a run that nobody can resume need not remember its past.
+
+    >>> journal = MemoryJournal()
+    >>> journal.append(1.5, b"what happened")
+    1
+    >>> journal.commit()
+    >>> list(journal.read())
+    [Turn(seq=1, at=1.5, epoch=1, facts=b'what happened')]
     """
 
     def __init__(self, *, keep: bool = True) -> None:

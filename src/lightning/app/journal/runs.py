@@ -150,10 +150,19 @@ class Run:
 
 
 class Runs:
-    """All runs below one folder."""
+    """All runs below one folder.
+
+    >>> from tempfile import mkdtemp
+    >>> runs = Runs(mkdtemp() + "/runs")
+    >>> run = runs.create("app.py")
+    >>> run.lock()
+    >>> run.end(0, "stopped")
+    >>> runs.open(run.id).meta.reason
+    'stopped'
+    """
 
     def __init__(self, folder: Path | str = RUNS_DIR) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()  # the app may go to another folder
 
     def create(self, app_file: str = "", arguments: Sequence[str] = ()) -> Run:
         """A new run in a folder of its own, for this user's eyes only."""
@@ -195,7 +204,7 @@ class Runs:
             return []
         except OSError as err:
             raise named(self.folder, err) from err
-        return [Run(self.folder / name) for name in names if (self.folder / name / "meta.json").exists()]
+        return [Run(self.folder / name) for name in names if os.path.exists(self.folder / name / "meta.json")]
 
     def interrupted(self) -> list[Run]:
         """Runs that are over and did not end by themselves, newest first."""
@@ -205,11 +214,12 @@ class Runs:
         """The folder of runs, durable by name, and out of the sight of git."""
         if self.folder.is_dir():
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         home = self.folder.parent
+        home.mkdir(parents=True, exist_ok=True)
         if home.name == ".lightning":
             with contextlib.suppress(FileExistsError), open(home / ".gitignore", "x") as file:
                 file.write("*\n")
+        self.folder.mkdir(exist_ok=True)
         _sync_folder(home)
         _sync_folder(home.parent)
 

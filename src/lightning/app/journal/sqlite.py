@@ -45,7 +45,17 @@ _BUSY_MS = 5000  # a reader may be putting the log of a killed process in order
 
 
 class SqliteJournal:
-    """The writer. Open it with ``SqliteJournal.open``; beside it, readers with ``SqliteJournal.reader``."""
+    """The writer. Open it with ``SqliteJournal.open``; beside it, readers with ``SqliteJournal.reader``.
+
+    >>> from tempfile import mkdtemp
+    >>> path = mkdtemp() + "/journal.sqlite"
+    >>> journal = SqliteJournal.open(path)
+    >>> journal.append(1.5, b"what happened")
+    1
+    >>> journal.commit()
+    >>> list(SqliteJournal.reader(path).read())
+    [Turn(seq=1, at=1.5, epoch=1, facts=b'what happened')]
+    """
 
     def __init__(self, path: Path, connection: apsw.Connection) -> None:
         self.path = path
@@ -61,7 +71,7 @@ class SqliteJournal:
     @classmethod
     def open(cls, path: Path | str, durability: Durability = "full", epoch: int | None = None) -> Self:
         """Open for writing; made anew where there is none. This begins an epoch: the next, or a later one."""
-        path = Path(path)
+        path = Path(path).absolute()  # the app may go to another folder
         connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
             fresh = _is_empty(connection)
@@ -125,7 +135,7 @@ class SqliteJournal:
     def read(self, after: int = 0) -> Iterator[Turn]:
         if self._refusal is not None:
             raise self._refusal
-        return _turns(self.path, self._connection, after)
+        return _turns(self.path, self._connection, after, self.last - len(self._waiting))
 
     def close(self) -> None:
         try:
@@ -154,7 +164,7 @@ class SqliteReader:
     """A journal opened for reading only. It also sees what is committed after it was opened."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         if not self.path.exists():
             raise Trouble.ABSENT.of(self.path)
         self._connection = _connect(self.path, apsw.SQLITE_OPEN_READONLY)
@@ -182,7 +192,7 @@ class SqliteReader:
 
     def read(self, after: int = 0) -> Iterator[Turn]:
         """The turns committed by now with a higher number, in order."""
-        return _turns(self.path, self._connection, after)
+        return _turns(self.path, self._connection, after, self.last)
 
     def close(self) -> None:
         self._connection.close()
@@ -220,10 +230,9 @@ def _check(path: Path, connection: apsw.Connection) -> None:
         raise Trouble.NEWER.of(path, f"schema {schema}; this version reads up to {SCHEMA}")
 
 
-def _turns(path: Path, connection: apsw.Connection, after: int) -> Iterator[Turn]:
+def _turns(path: Path, connection: apsw.Connection, after: int, last: int) -> Iterator[Turn]:
     """Read in portions, so that no open query pins the log while the caller looks at a turn."""
     try:
-        last: int = connection.execute(_LAST).get
         while after < last:
             portion: list[Turn] = []
             size = 0
@@ -252,14 +261,14 @@ def _worded(path: Path, connection: apsw.Connection | None, err: apsw.Error) -> 
             return Trouble.FULL.of(path)
         case apsw.NotADBError():
             return Trouble.FOREIGN.of(path)
-        case apsw.CorruptError() | apsw.SQLError() | apsw.MismatchError() | apsw.ConstraintError():
+        case apsw.CorruptError() | apsw.SQLError() | apsw.MismatchError():
             return Trouble.CORRUPT.of(path, str(err))
-        case apsw.BusyError() | apsw.LockedError():
-            return Trouble.BUSY.of(path)
+        case apsw.BusyError() | apsw.LockedError() | apsw.ConstraintError():
+            return Trouble.BUSY.of(path)  # a constraint: the number of our turn is taken
         case apsw.ConnectionClosedError():
             return Trouble.CLOSED.of(path)
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.AuthError():
-            return _why_closed(path)
+            return _why_closed(path, err)
         case apsw.IOError():
             # the errno SQLite remembers may be that of an older, harmless failure: trust only a full disk's
             if connection is not None and connection.system_errno in (errno.ENOSPC, errno.EDQUOT):
@@ -275,7 +284,7 @@ def _code(err: apsw.Error) -> str:
     return str(apsw.mapping_extended_result_codes.get(code, err))
 
 
-def _why_closed(path: Path) -> JournalError:
+def _why_closed(path: Path, err: apsw.Error) -> JournalError:
     """SQLite says only that it cannot: ask the operating system what stands in the way."""
     folder = path.parent
     if not folder.is_dir():
@@ -284,4 +293,6 @@ def _why_closed(path: Path) -> JournalError:
         return Trouble.FOREIGN.of(path, "it is a folder")
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return Trouble.READ_ONLY.of(path)
+    if os.access(folder, os.W_OK | os.X_OK) and (not path.exists() or os.access(path, os.R_OK | os.W_OK)):
+        return Trouble.FAILED.of(path, str(err))  # too many open files, for one
     return Trouble.DENIED.of(path)
