@@ -193,6 +193,35 @@ def test_a_failed_write_is_named_and_its_turns_are_not_there(
     assert facts(path) == [b"kept"]
 
 
+LIMITED = """
+import resource, sys
+from lightning.app.errors import JournalError
+from lightning.app.journal.sqlite import SqliteJournal
+
+limit = int(sys.argv[2])
+journal = SqliteJournal.open(sys.argv[1], "process")
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    while True:
+        journal.append(1.0, bytes(4000))
+        journal.commit()
+except JournalError as err:
+    print(journal.last, err, flush=True)
+journal.close()
+"""
+
+
+def test_a_file_that_cannot_grow_fails_the_journal_when_the_log_is_moved_not_later(tmp_path: Path) -> None:
+    path, limit = tmp_path / "journal.sqlite", 4 << 20
+    said = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path), str(limit)], capture_output=True, text=True, check=True
+    )
+    last, error = said.stdout.split(" ", 1)
+    assert error.startswith(f"{path}: the disk failed")
+    assert path.with_name("journal.sqlite-wal").stat().st_size < limit // 2, "the log itself had room"
+    assert len(facts(path)) == int(last), "what was in the log is not lost"
+
+
 def test_a_failed_read_is_named(disk: Disk, tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     journal = SqliteJournal.open(path)
