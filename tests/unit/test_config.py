@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning.app import config
-from lightning.app.config import Resources, load
+from lightning.app.config import Config, Resources
 from lightning.app.errors import NotAllowedError, UsageError
 
 
@@ -20,29 +20,29 @@ def write(folder: Path, text: str, name: str = "lightning.toml") -> Path:
 
 class TestWhereItIsFound:
     def test_without_a_file_everything_has_a_default(self, tmp_path: Path) -> None:
-        found = load(tmp_path, {"TZ": "Asia/Tokyo"})
+        found = Config.load(tmp_path, {"TZ": "Asia/Tokyo"})
         assert (found.timezone, dict(found.compute), found.file) == ("Asia/Tokyo", {}, None)
 
     def test_the_nearest_file_above_the_app_counts_alone(self, tmp_path: Path) -> None:
         write(tmp_path, "timezone = 'Asia/Tokyo'\n[compute.big]\ncpus = 64")
         near = write(tmp_path / "project", "timezone = 'Europe/Berlin'")
-        found = load(tmp_path / "project" / "apps" / "one", {})
+        found = Config.load(tmp_path / "project" / "apps" / "one", {})
         assert (found.timezone, dict(found.compute), found.file) == ("Europe/Berlin", {}, near)
 
     def test_pyproject_counts_where_it_has_our_table(self, tmp_path: Path) -> None:
         write(tmp_path, "[tool.lightning]\ntimezone = 'Asia/Tokyo'", "pyproject.toml")
         write(tmp_path / "project", "[project]\nname = 'x'\n[tool.ruff]", "pyproject.toml")
-        assert load(tmp_path / "project", {}).timezone == "Asia/Tokyo"
+        assert Config.load(tmp_path / "project", {}).timezone == "Asia/Tokyo"
 
     def test_our_own_file_goes_before_pyproject_beside_it(self, tmp_path: Path) -> None:
         write(tmp_path, "[tool.lightning]\ntimezone = 'Asia/Tokyo'", "pyproject.toml")
         write(tmp_path, "timezone = 'Europe/Berlin'")
-        assert load(tmp_path, {}).timezone == "Europe/Berlin"
+        assert Config.load(tmp_path, {}).timezone == "Europe/Berlin"
 
     def test_the_environment_goes_before_the_file(self, tmp_path: Path) -> None:
         write(tmp_path, "timezone = 'Europe/Berlin'")
-        assert load(tmp_path, {"LIGHTNING_TIMEZONE": "Asia/Tokyo"}).timezone == "Asia/Tokyo"
-        assert load(tmp_path, {"LIGHTNING_TIMEZONE": ""}).timezone == "Europe/Berlin"
+        assert Config.load(tmp_path, {"LIGHTNING_TIMEZONE": "Asia/Tokyo"}).timezone == "Asia/Tokyo"
+        assert Config.load(tmp_path, {"LIGHTNING_TIMEZONE": ""}).timezone == "Europe/Berlin"
 
 
 class TestTimeZone:
@@ -62,7 +62,7 @@ class TestTimeZone:
 class TestCompute:
     def test_a_name_of_ones_own(self, tmp_path: Path) -> None:
         write(tmp_path, "[compute.trainer]\ncpus = 8\ngpus = 2\nmemory = '64GiB'\naccelerator = 'A100'")
-        assert load(tmp_path, {}).compute == {"trainer": Resources(8, 2, 64 * 1024**3, "A100")}
+        assert Config.load(tmp_path, {}).compute == {"trainer": Resources(8, 2, 64 * 1024**3, "A100")}
 
     @pytest.mark.parametrize(
         ("given", "size"),
@@ -99,29 +99,29 @@ class TestRefusals:
     def test_a_wrong_setting_names_its_file_and_key(self, tmp_path: Path, text: str, said: str) -> None:
         file = write(tmp_path, text)
         with pytest.raises(UsageError, match=said) as refusal:
-            load(tmp_path, {})
+            Config.load(tmp_path, {})
         assert str(refusal.value).startswith(str(file))
 
     def test_a_key_of_pyproject_is_named_with_its_table(self, tmp_path: Path) -> None:
         write(tmp_path, "[tool.lightning]\ntimzone = 'UTC'", "pyproject.toml")
         with pytest.raises(UsageError, match=r"pyproject\.toml: tool\.lightning\.timzone is not"):
-            load(tmp_path, {})
+            Config.load(tmp_path, {})
 
     def test_our_table_in_pyproject_must_be_one(self, tmp_path: Path) -> None:
         write(tmp_path, "[tool]\nlightning = 1", "pyproject.toml")
         with pytest.raises(UsageError, match=r"tool\.lightning must be a table"):
-            load(tmp_path, {})
+            Config.load(tmp_path, {})
 
     def test_a_wrong_variable_names_itself(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="LIGHTNING_TIMEZONE: there is no time zone 'Mars'"):
-            load(tmp_path, {"LIGHTNING_TIMEZONE": "Mars"})
+            Config.load(tmp_path, {"LIGHTNING_TIMEZONE": "Mars"})
 
     def test_bytes_that_are_no_text_name_the_file(self, tmp_path: Path) -> None:
         (tmp_path / "lightning.toml").write_bytes(b"\xff\xfe")
         with pytest.raises(UsageError, match=r"lightning\.toml is not valid TOML"):
-            load(tmp_path, {})
+            Config.load(tmp_path, {})
 
     def test_a_file_that_cannot_be_read_names_itself(self, tmp_path: Path) -> None:
         (tmp_path / "lightning.toml").symlink_to("lightning.toml")
         with pytest.raises(NotAllowedError, match=r"cannot read the configuration .*lightning\.toml"):
-            load(tmp_path, {})
+            Config.load(tmp_path, {})

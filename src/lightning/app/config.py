@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ _UNITS = {
     "GIB": 1024**3,
     "TIB": 1024**4,
 }
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_SIZE = r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)"
 
 
 @dataclass(frozen=True)
@@ -41,28 +40,33 @@ class Resources:
 
 @dataclass(frozen=True)
 class Config:
-    """One reading of the configuration."""
+    """One reading of the configuration.
+
+    >>> Config.load(Path("my_project")).timezone
+    'Europe/Berlin'
+    """
 
     timezone: str = "UTC"
     compute: Mapping[str, Resources] = field(default_factory=dict)
     file: Path | None = None
 
-
-def load(folder: Path, environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration of an app whose file lies in ``folder``."""
-    file, table = _find(folder)
-    where = f"{file}: " if file is not None and file.name == "lightning.toml" else f"{file}: tool.lightning."
-    unknown(table, ("timezone", "compute"), where)
-    timezone = environ.get("LIGHTNING_TIMEZONE")
-    if timezone:
-        timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
-    elif "timezone" in table:
-        timezone = _timezone(table["timezone"], f"{where}timezone")
-    return Config(
-        timezone=timezone or local_timezone(environ),
-        compute=_compute(table.get("compute", {}), where),
-        file=file,
-    )
+    @staticmethod
+    def load(folder: Path, environ: Mapping[str, str] = os.environ) -> Config:
+        """The configuration of an app whose file lies in ``folder``."""
+        file, table = _find(folder)
+        own = file is not None and file.name == "lightning.toml"
+        where = f"{file}: " if own else f"{file}: tool.lightning."
+        unknown(table, ("timezone", "compute"), where)
+        timezone = environ.get("LIGHTNING_TIMEZONE")
+        if timezone:
+            timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
+        elif "timezone" in table:
+            timezone = _timezone(table["timezone"], f"{where}timezone")
+        return Config(
+            timezone=timezone or local_timezone(environ),
+            compute=_compute(table.get("compute", {}), where),
+            file=file,
+        )
 
 
 def local_timezone(environ: Mapping[str, str] = os.environ) -> str:
@@ -83,6 +87,8 @@ def unknown(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> Non
 
 def guess(name: str, known: tuple[str, ...] | list[str]) -> str:
     """``" (did you mean 'timezone'?)"``, or nothing."""
+    from difflib import get_close_matches  # only those who err pay for it
+
     close = get_close_matches(name, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -101,7 +107,7 @@ def gpus(value: object, where: str) -> int:
 
 def memory(value: object, where: str) -> int:
     """Bytes of ``16`` (gigabytes), ``"512MB"`` or ``"16 GiB"``."""
-    match = _SIZE.fullmatch(str(value)) if isinstance(value, int | float | str) else None
+    match = re.fullmatch(_SIZE, str(value)) if isinstance(value, int | float | str) else None
     unit = _UNITS.get(match[2].upper()) if match else None
     if match is None or unit is None or float(match[1]) == 0:
         raise UsageError(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 from lightning.app.core.app import LightningApp
+from lightning.app.errors import LightningError
+from lightning.app.runtime import loader
 from lightning.app.runtime.options import Options
+from lightning.app.runtime.serve import STARTING, StoppedEarly, run, say, stop_on_signals
 
 
 class MultiProcessRuntime:
@@ -16,10 +19,22 @@ class MultiProcessRuntime:
         self.app = app
         self.options = Options(file=app.defined_at[0], **options)
 
-    def dispatch(self) -> NoReturn:
-        """Run to the end, then exit with the app's exit code."""
-        from lightning.app.cli.errors import reporting
-        from lightning.app.runtime.serve import STARTING, run, say
+    def dispatch(self) -> None:
+        """Run to the end, then exit with the app's exit code.
 
-        say(STARTING)
-        sys.exit(reporting(lambda: run(self.app, self.options)))
+        In a file that ``lightning run app`` loads, this only says which app it is.
+        """
+        loading = loader.loading()
+        if loading is not None:
+            loading.ran.append(self.app)
+            return
+        stop_on_signals()
+        try:
+            say(STARTING)
+            code = run(self.app, self.options)
+        except StoppedEarly:
+            code = 0
+        except LightningError as err:
+            sys.stderr.write(f"Error: {err}\n")
+            code = err.exit_code
+        sys.exit(code)

@@ -62,9 +62,10 @@ class Host:
         self.path = path
         self.incarnation = incarnation
         self.state = copy.deepcopy(state)
-        self.inbox: deque[tuple[int, m.Message]] = deque()
+        self.inbox: deque[tuple[int, Any]] = deque()
         self.outbox: deque[tuple[int, int, m.Message]] = deque()
         self.delivered: list[tuple[int, int, m.Message]] = []
+        self.told: list[tuple[int, m.Message]] = []  # all that ever went into the inbox
         self.received = 1  # the object itself
         self.sent = 0
         self.mine: list[tuple[int, Delta, Undo]] = []
@@ -85,6 +86,9 @@ class Host:
 
     def hear(self) -> None:
         seq, message = self.inbox.popleft()
+        if not seq:  # an acknowledgement: it comes in its turn, behind what was sent before it
+            self.mine = [each for each in self.mine if each[0] > message]
+            return
         self.received = seq
         if isinstance(message, m.Call):
             self.call = message
@@ -97,9 +101,6 @@ class Host:
                     ]
                 else:
                     apply_copy(self.state, delta)
-
-    def acknowledged(self, upto: int) -> None:
-        self.mine = [each for each in self.mine if each[0] > upto]
 
     def act(self, rng: random.Random) -> None:
         if not self.ready:
@@ -126,6 +127,7 @@ class World:
     hosts: dict[int, Host] = field(default_factory=dict)  # by incarnation
     gone: list[Host] = field(default_factory=list)
     returned: set[int] = field(default_factory=set)  # calls whose return is durable
+    sent: dict[int, int] = field(default_factory=dict)
     now: float = 1_000_000.0
     calm: bool = False
 
@@ -201,7 +203,7 @@ class World:
         for host in self.hosts.values():
             life = self.ledger.model.works.get(host.path)
             if life is not None and life.incarnation == host.incarnation:
-                host.acknowledged(life.seen)
+                host.inbox.append((0, life.seen))
 
     def after_commit(self, facts: list[f.Fact]) -> None:
         for fact in facts:
@@ -214,8 +216,6 @@ class World:
             case o.Place():
                 state = self.ledger.model.components[order.path].state
                 self.hosts[order.incarnation] = host = Host(order.path, order.incarnation, state)
-                host.writes_sent = []  # type: ignore[attr-defined]
-                self.sent = getattr(self, "sent", {})
                 self.sent[order.incarnation] = 1
             case o.Send():
                 life = self.ledger.model.works.get(order.path)
@@ -226,6 +226,7 @@ class World:
                 if isinstance(order.message, m.Call):
                     assert order.message.call not in self.returned, f"call {order.message.call} ran again"
                 host.inbox.append((self.sent[host.incarnation], order.message))
+                host.told.append((self.sent[host.incarnation], order.message))
             case o.StopWorker():
                 if order.incarnation in self.hosts:
                     self.hosts[order.incarnation].stopping = True
@@ -276,10 +277,10 @@ class World:
         ]
 
     def numbered_sends(self, host: Host) -> list[tuple[int, m.Message]]:
-        """What was sent to the host and not yet heard, and what this very turn will send."""
+        """What was ever sent to the host, and what this very turn will send."""
         waiting = [order.message for order in self.ledger.orders if isinstance(order, o.Send) and order.path == host.path]
         first = self.sent[host.incarnation] + 1
-        return [*host.inbox, *((first + position, message) for position, message in enumerate(waiting))]
+        return [*host.told, *((first + position, message) for position, message in enumerate(waiting))]
 
     # -- the flow ---------------------------------------------------------------------------------
 

@@ -69,10 +69,6 @@ class LightningApp:
 
         In a file that ``lightning run app`` loads, this line does nothing: the app is run anyway.
         """
-        from lightning.app.runtime import loader
-
-        if loader.loading():
-            return
         from lightning.app.runners import MultiProcessRuntime
 
         MultiProcessRuntime(self).dispatch()

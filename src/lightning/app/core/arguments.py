@@ -56,7 +56,7 @@ class Arguments:
                     break
             else:  # the common case: a few plain values, for which the encoding is canonical
                 packed = list(args)
-                return _digest(encode([packed, {}])), packed, {}
+                return _digest(b"0" + encode(packed)), packed, {}
             named: dict[str, Any] = {}
         else:
             try:
@@ -67,7 +67,8 @@ class Arguments:
             args, named = bound.args, bound.kwargs
         packed = [self._pack(where, self._name(position), value) for position, value in enumerate(args)]
         packed_named = {name: self._pack(where, name, value) for name, value in named.items()}
-        return _digest(canonical([packed, packed_named])), packed, packed_named
+        told = b"1" + canonical([packed, packed_named]) if packed_named else b"0" + canonical(packed)
+        return _digest(told), packed, packed_named
 
     def _name(self, position: int) -> str:
         if self.plain and position < len(self.names):

@@ -8,11 +8,12 @@ runtime a write is recorded; in a work's own process it is sent. Public attribut
 from __future__ import annotations
 
 import types
+from functools import partial
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lightning.app.core.state import State
-from lightning.app.errors import ComponentError, FlowError, StateValueError
+from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.values import pack
@@ -41,7 +42,7 @@ class Binding(Protocol):
     def detach(self, parent: Component, name: str) -> None:
         """A component was deleted, or is about to be replaced."""
 
-    def run(self, work: LightningWork, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any: ...
     def start(self, work: LightningWork) -> None: ...
     def stop(self, work: LightningWork) -> None: ...
     def statuses(self, work: LightningWork) -> list[tuple[str, float, str, str, int]]: ...
@@ -67,7 +68,7 @@ class Plain:
     def detach(self, parent: Component, name: str) -> None:
         pass
 
-    def run(self, work: LightningWork, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
         return type(work).run(work, *args, **kwargs)
 
     def start(self, work: LightningWork) -> None:
@@ -95,7 +96,24 @@ class Plain:
         raise FlowError(f"{flow._where}: only an app can be stopped or fail; run it with lightning run app")
 
 
+class Elsewhere(Plain):
+    """In a work's process, every other component: it lives elsewhere, and cannot be called from here."""
+
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
+        raise WorkError(
+            f"{work._path or work._where}.run was called from another work: works do not call each other; let the "
+            "flow call both, and pass values from one to the other"
+        )
+
+    def start(self, work: LightningWork) -> None:
+        self.run(work)
+
+    def stop(self, work: LightningWork) -> None:
+        self.run(work)
+
+
 PLAIN = Plain()
+ELSEWHERE = Elsewhere()
 
 
 class Default:
@@ -171,7 +189,7 @@ class Component:
             self._set(name, value)
 
     def _set(self, name: str, value: Any) -> None:
-        attribute = getattr(type(self), name, None)
+        attribute = _class_attribute(type(self), name)
         if hasattr(attribute, "__set__"):
             object.__setattr__(self, name, value)
             return
@@ -206,7 +224,7 @@ class Component:
 
     def _attach(self, name: str, child: Component) -> None:
         where = f"{self._where}.{name}"
-        attribute = getattr(type(self), name, None) if self._kind != "structure" else None
+        attribute = _class_attribute(type(self), name) if self._kind != "structure" else None
         if attribute is not None and not isinstance(attribute, Default):
             raise ComponentError(
                 f"{where} cannot hold a component: {type(self).__name__}.{name} is a "
@@ -295,7 +313,19 @@ _OWN = frozenset({"_state", "_binding", "_children", "_parent", "_origin", "_nam
 
 def _blank(cls: type[Component]) -> Component:
     """An instance as a pickle begins it: ``__init__`` has run already, in the runtime."""
-    return cls.__new__(cls)
+    component = cls.__new__(cls)
+    component._binding = ELSEWHERE
+    if component._kind == "work":
+        component.__dict__["run"] = partial(ELSEWHERE.run, component)
+    return component
+
+
+def _class_attribute(cls: type, name: str) -> Any:
+    """What the class itself holds under that name; None when it has nothing."""
+    for each in cls.__mro__:
+        if name in each.__dict__:
+            return each.__dict__[name]
+    return None
 
 
 def _is_value(value: Any) -> bool:

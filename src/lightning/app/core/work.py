@@ -252,6 +252,8 @@ class LightningWork(Component):
         self._binding = binding
         if records:
             self.__dict__["run"] = partial(binding.run, self)
+        else:
+            self.__dict__.pop("run", None)
 
     def _attach(self, name: str, child: Component) -> None:
         raise ComponentError(

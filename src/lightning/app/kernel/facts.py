@@ -40,13 +40,13 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     pass
 
 
-class EpochBegan(Fact, tag=1):
+class EpochBegan(Fact, frozen=True, tag=1):
     """The run was started (epoch 1) or resumed: no process of an earlier epoch counts any more."""
 
     epoch: int
 
 
-class Made(Fact, tag=2):
+class Made(Fact, frozen=True, tag=2):
     """A component joined the tree. ``origin``, the constructor's arguments, is there for what ``run`` made."""
 
     path: str
@@ -57,20 +57,20 @@ class Made(Fact, tag=2):
     origin: list[Any] | None = None
 
 
-class Configured(Fact, tag=3):
+class Configured(Fact, frozen=True, tag=3):
     """The options of a work differ from those the journal knew: the app's code changed."""
 
     path: str
     options: WorkOptions
 
 
-class Deleted(Fact, tag=4):
+class Deleted(Fact, frozen=True, tag=4):
     """A component and everything below it left the tree."""
 
     path: str
 
 
-class Wrote(Fact, tag=5):
+class Wrote(Fact, frozen=True, tag=5):
     """The flow (or the page) changed a component's state."""
 
     path: str
@@ -78,7 +78,7 @@ class Wrote(Fact, tag=5):
     by: str = "flow"
 
 
-class Changed(Fact, tag=6):
+class Changed(Fact, frozen=True, tag=6):
     """A work changed its own state. ``conflicts`` are the positions that overwrote an unseen foreign write."""
 
     path: str
@@ -87,7 +87,7 @@ class Changed(Fact, tag=6):
     conflicts: list[int] = []
 
 
-class Called(Fact, tag=7):
+class Called(Fact, frozen=True, tag=7):
     """The flow asked for a call. ``tick`` names the schedules under which it runs anew."""
 
     path: str
@@ -98,21 +98,21 @@ class Called(Fact, tag=7):
     tick: str = ""
 
 
-class Dispatched(Fact, tag=8):
+class Dispatched(Fact, frozen=True, tag=8):
     """The call was given to the work's process (once this fact is durable, it may have begun)."""
 
     path: str
     number: int
 
 
-class Returned(Fact, tag=9):
+class Returned(Fact, frozen=True, tag=9):
     path: str
     seq: int
     number: int
     value: Any
 
 
-class CallFailed(Fact, tag=10):
+class CallFailed(Fact, frozen=True, tag=10):
     """The call did not return. ``again``: it goes back to the queue. ``died``: its process ended under it."""
 
     path: str
@@ -124,7 +124,7 @@ class CallFailed(Fact, tag=10):
     timeout: bool = False
 
 
-class Placed(Fact, tag=11):
+class Placed(Fact, frozen=True, tag=11):
     """A process was asked for. ``incarnation`` counts the processes of the run, so that none is mistaken."""
 
     path: str
@@ -132,13 +132,13 @@ class Placed(Fact, tag=11):
     devices: list[int] = []
 
 
-class Up(Fact, tag=12):
+class Up(Fact, frozen=True, tag=12):
     path: str
     seq: int
     pid: int
 
 
-class Gone(Fact, tag=13):
+class Gone(Fact, frozen=True, tag=13):
     """The process has ended. ``reason`` is empty after an orderly end."""
 
     path: str
@@ -146,18 +146,18 @@ class Gone(Fact, tag=13):
     reason: str
 
 
-class StartAsked(Fact, tag=14):
+class StartAsked(Fact, frozen=True, tag=14):
     path: str
 
 
-class StopAsked(Fact, tag=15):
+class StopAsked(Fact, frozen=True, tag=15):
     """The work's process is to end; ``cancel`` its unfinished calls. Else (idle) the process only."""
 
     path: str
     cancel: bool = True
 
 
-class Ticked(Fact, tag=16):
+class Ticked(Fact, frozen=True, tag=16):
     """A schedule stands elsewhere. ``active``: it has just come true."""
 
     key: str
@@ -165,7 +165,7 @@ class Ticked(Fact, tag=16):
     active: bool
 
 
-class PassCompleted(Fact, tag=17):
+class PassCompleted(Fact, frozen=True, tag=17):
     """A pass got through: ``consumed`` schedules are false until their next tick, uncached calls are over.
 
     ``reached`` lists ``[path, key]`` of every call of the pass; None: as in the pass before.
@@ -176,7 +176,7 @@ class PassCompleted(Fact, tag=17):
     spent: bool = False
 
 
-class CursorMoved(Fact, tag=18):
+class CursorMoved(Fact, frozen=True, tag=18):
     """An ``experimental_iterate`` went on to ``index``."""
 
     path: str
@@ -184,7 +184,7 @@ class CursorMoved(Fact, tag=18):
     index: int
 
 
-class Ended(Fact, tag=19):
+class Ended(Fact, frozen=True, tag=19):
     """The app is over: ``reason`` is stopped, failed or signal."""
 
     code: int

@@ -330,7 +330,7 @@ def _up(model: Model, fact: f.Up, at: float) -> None:
 
 def _gone(model: Model, fact: f.Gone, at: float) -> None:
     model.held.pop(fact.incarnation, None)
-    life = model.works.get(fact.path)  # type: ignore[assignment]
+    life = model.works.get(fact.path)
     if life is None or life.incarnation != fact.incarnation:
         return  # the component was deleted, perhaps made anew, while its old process was ending
     starting = life.process is Process.STARTING
@@ -381,11 +381,11 @@ def _pass_completed(model: Model, fact: f.PassCompleted, at: float) -> None:
     if fact.reached is not None:
         model.reached = frozenset((path, key) for path, key in fact.reached)
     if fact.spent:
-        for life in model.works.values():
-            if not life.options.cache_calls:
-                over = [key for key, call in life.latest.items() if call.phase in (Phase.SUCCEEDED, Phase.FAILED)]
-                for key in over:
-                    del life.latest[key]
+        for work in model.works.values():
+            if not work.options.cache_calls:
+                over = [each for each, call in work.latest.items() if call.phase in (Phase.SUCCEEDED, Phase.FAILED)]
+                for each in over:
+                    del work.latest[each]
 
 
 def _cursor_moved(model: Model, fact: f.CursorMoved, at: float) -> None:

@@ -14,14 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from cronsim import CronSim, CronSimError
 
+from lightning.app.config import guess
 from lightning.app.errors import ScheduleError
+
+if TYPE_CHECKING:
+    from cronsim import CronSim  # imported with the first schedule: most apps have none
 
 NAMES = {
     "midnight": "0 0 * * *",
@@ -116,6 +119,8 @@ class Schedule:
 
     def _walls(self, wall: datetime) -> Iterator[datetime]:
         """The times later than ``wall`` that the line names, as a clock without a time zone shows them."""
+        from cronsim import CronSim
+
         try:
             yield from CronSim(self._fields, wall)
         except OverflowError:  # the calendar ends with the year 9999
@@ -265,6 +270,8 @@ def _read(line: str) -> tuple[str, CronSim]:
 
 def _cron(fields: list[str]) -> CronSim | None:
     """Cronsim's reading, None where it has none or where no day on the calendar fits."""
+    from cronsim import CronSim, CronSimError
+
     try:
         cron = CronSim(" ".join(fields), datetime(2000, 1, 1))
         next(cron)
@@ -289,9 +296,7 @@ def _complaint(line: str, fields: list[str]) -> str:
 
 
 def _unknown_name(line: str, name: str) -> str:
-    close = get_close_matches(name, NAMES, n=1)
-    guess = f" (did you mean {close[0]!r}?)" if close else ""
     return (
-        f"{line!r} is no schedule{guess}: names are {', '.join(NAMES)}, and a cron line has five fields, "
-        "for example '30 9 * * MON-FRI'"
+        f"{line!r} is no schedule{guess(name, tuple(NAMES))}: names are {', '.join(NAMES)}, and a cron line "
+        "has five fields, for example '30 9 * * MON-FRI'"
     )

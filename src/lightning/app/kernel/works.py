@@ -163,6 +163,8 @@ class Works:
             if life.options.on_crash == "rerun" and call.deaths + 1 >= DEATHS_ALLOWED:
                 failure = f.Failure("WorkDied", f"{failure.message} (death {call.deaths + 1}: not tried again)")
             self._failed(path, life, call, failure, died=True)
+            if life.queue and life.queue[0] is call:
+                self.ledger.order(Notice(path, f"{failure.message}; the same call runs again"))
         elif before is Process.STARTING and life.start_deaths >= DEATHS_ALLOWED:
             failure = f.Failure("WorkDied", f"the process of {path} died {life.start_deaths} times at its start: {told}")
             if life.queue:

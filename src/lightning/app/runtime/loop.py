@@ -163,7 +163,11 @@ class Runtime:
     @property
     def busy(self) -> bool:
         """Whether something is left to do at this moment of the clock."""
-        return bool(self.inbox) or self._wants_pass() or self.engine.busy
+        return bool(self.inbox or self._wants_pass() or self.ledger.fresh or self.selector.select(0))
+
+    def commit(self) -> None:
+        """Make durable at once what else would wait a few milliseconds for company."""
+        self._close_turn(now=True)
 
     def close(self) -> None:
         """End the app from outside, in order."""
@@ -302,7 +306,9 @@ class Runtime:
                 self.root.run()
             else:
                 self._run_single_work()
-            if mirror.over is not None:
+            if self._signal:
+                self._stop_by_signal()
+            elif mirror.over is not None:
                 raise FlowError(
                     f"the pass had ended at {mirror.over_at} ({mirror.over}), but the exception that said so was "
                     "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"

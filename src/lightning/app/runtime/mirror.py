@@ -91,7 +91,7 @@ class Mirror:
 
     # -- calls ------------------------------------------------------------------------------------
 
-    def run(self, work: LightningWork, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
         self._check(work)
         path = work._path
         key, packed, named = arguments_of(type(work).run).bind(path, args, kwargs)
@@ -190,11 +190,11 @@ class Mirror:
 class Deleted(Plain):
     """What is left of a component that was taken out of the tree: its values can be read."""
 
-    def run(self, work: LightningWork, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
         raise ComponentError(f"{work._path}.run(...): this work was deleted or replaced; use the one in its place")
 
     def start(self, work: LightningWork) -> None:
-        self.run(work, (), {})
+        self.run(work)
 
 
 DELETED = Deleted()

@@ -162,6 +162,7 @@ class Performer:
         assert isinstance(work, LightningWork)
         environment: dict[str, str] = {}
         if order.devices:
+            environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the numbers are those of the slots
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.devices))
         elif order.cpu_only_notice and not self._noticed_no_gpu:
             self._noticed_no_gpu = True

@@ -7,6 +7,8 @@ database of ours exists; the port is bound before the line that names it is prin
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,21 +26,40 @@ from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 
+PORT = 7501
 STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = "INFO: Your app has started. View it in your browser: {url}"
 
 
+class StoppedEarly(KeyboardInterrupt):
+    """A signal came before the app ran: what there is, is taken down in order."""
+
+
+def stop_on_signals() -> None:
+    """Until the loop takes signals itself, each of the three ends the start."""
+
+    def stop(number: int, frame: object) -> None:
+        raise StoppedEarly
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
 def serve(options: Options) -> int:
     """Load the app of ``options.file`` and run it to its end. Returns the exit code."""
-    say(STARTING)
-    os.environ.update(options.env)
-    os.environ.update(options.secrets)
-    app = loader.load_app(options.file, list(options.app_args))
-    return run(app, options)
+    stop_on_signals()
+    try:
+        say(STARTING)
+        os.environ.update(options.env)
+        os.environ.update(options.secrets)
+        app = loader.load_app(options.file, list(options.app_args))
+        return run(app, options, loader.app_module(options.file))
+    except StoppedEarly:
+        return 0
 
 
-def run(app: LightningApp, options: Options) -> int:
-    """Run an app that is loaded."""
+def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
+    """Run an app that is loaded, as ``module``."""
     log = Log(options.log_level)
     config = Config.load(Path(options.file).resolve().parent)
     runs = Runs(options.runs_dir)
@@ -63,7 +84,7 @@ def run(app: LightningApp, options: Options) -> int:
             until_idle=options.until_idle,
         )
         runtime.performer.app_file = os.path.abspath(options.file)
-        runtime.performer.app_module = type(app.root).__module__
+        runtime.performer.app_module = module
         runtime.start()
         say(STARTED.format(url=url or "(no server)"))
         place.take_over()
@@ -89,7 +110,7 @@ class _Place:
     def __init__(self, app: LightningApp, opened: Run, options: Options) -> None:
         self._options = options
         self._run = opened
-        self._listener: object = None
+        self._listener: socket.socket | None = None
         if options.debug:
             from lightning.app.engines.inline import InlineEngine
 
@@ -115,9 +136,9 @@ class _Place:
         """Bind the port, so that the line which names it is true."""
         if not self._options.server:
             return ""
-        from lightning.app.server.listen import bind
+        from lightning.app.runtime.listen import bind
 
-        self._listener = listener = bind(self._options.host, self._options.port)
+        self._listener = listener = bind(self._options.host, PORT if self._options.port is None else self._options.port)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/view"
@@ -127,7 +148,8 @@ class _Place:
         if self._processes is not None:
             self._processes.take_output()
             if self._listener is not None:
-                self._processes.serve(self._listener)
+                self._processes.serve(self._listener, "lightning.app.server.process:main", {"run_id": self._run.id})
+                self._listener.close()
 
     def leave(self) -> None:
         if self._processes is not None:
