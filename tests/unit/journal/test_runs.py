@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from lightning.app.errors import ConflictError, JournalError, NotFoundError
 from lightning.app.journal.runs import Run, Runs, _id_at
+from lightning.app.journal.sqlite import SqliteJournal
 
 HOLDER = """
 import os, sys
@@ -49,6 +50,13 @@ def holding(run: Run, then: str = "") -> Iterator[subprocess.Popen[str]]:
         assert holder.stdout is not None
         assert int(holder.stdout.readline()) == holder.pid
         yield holder
+
+
+def begun(runs: Runs, app_file: str = "app.py") -> Run:
+    """A run that has come as far as its journal."""
+    run = runs.create(app_file)
+    SqliteJournal.open(run.journal_path).close()
+    return run
 
 
 @pytest.fixture
@@ -153,7 +161,7 @@ def test_a_start_that_was_killed_halfway_is_no_run(runs: Runs) -> None:
 
 @pytest.mark.parametrize(("code", "reason"), [(0, "stopped"), (1, "failed")])
 def test_a_run_that_ended_by_itself_is_not_interrupted(runs: Runs, code: int, reason: str) -> None:
-    run = runs.create("app.py")
+    run = begun(runs)
     run.lock()
     run.end(code, reason)
     meta = run.meta
@@ -165,7 +173,7 @@ def test_a_run_that_ended_by_itself_is_not_interrupted(runs: Runs, code: int, re
 
 
 def test_runs_that_were_killed_or_ended_by_a_signal_are_interrupted_newest_first(runs: Runs) -> None:
-    killed, signalled, stopped, live = (runs.create() for _ in range(4))
+    killed, signalled, stopped, live = (begun(runs) for _ in range(4))
     signalled.end(0, "signal")
     stopped.end(0, "stopped")
     live.lock()
@@ -174,8 +182,14 @@ def test_runs_that_were_killed_or_ended_by_a_signal_are_interrupted_newest_first
     live.release()
 
 
+def test_a_run_without_a_journal_cannot_go_on_and_is_not_offered(runs: Runs) -> None:
+    able = begun(runs)
+    runs.create()
+    assert runs.open().id == able.id
+
+
 def test_a_resumed_run_is_running_again_until_it_ends_anew(runs: Runs) -> None:
-    run = runs.create("app.py")
+    run = begun(runs)
     run.lock()
     run.end(0, "signal")
     again = runs.open()
@@ -188,7 +202,7 @@ def test_a_resumed_run_is_running_again_until_it_ends_anew(runs: Runs) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"state": "dancing"}', "\x00" * 40])
 def test_a_run_whose_note_is_damaged_counts_as_interrupted(runs: Runs, content: str) -> None:
-    run = runs.create()
+    run = begun(runs)
     (run.folder / "meta.json").write_text(content)
     assert runs.open().id == run.id
 
@@ -215,7 +229,7 @@ def test_an_app_that_goes_to_another_folder_does_not_lose_its_run(
 
 
 def test_a_second_start_of_a_live_run_is_refused_and_names_the_process(runs: Runs) -> None:
-    run = runs.create()
+    run = begun(runs)
     with holding(run) as holder:
         assert run.live
         assert runs.interrupted() == []

@@ -74,9 +74,10 @@ class Run:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it is over without having ended by itself."""
+        """Whether it is over without having ended by itself, and has a journal to go on from."""
         meta = self.meta
-        return (meta.state == "running" or meta.reason == "signal") and not self.live
+        unfinished = meta.state == "running" or meta.reason == "signal"
+        return unfinished and self.journal_path.exists() and not self.live
 
     def lock(self) -> None:
         """Hold the run until this process is gone; a run that had ended is noted as running again."""
@@ -207,7 +208,7 @@ class Runs:
         return [Run(self.folder / name) for name in names if os.path.exists(self.folder / name / "meta.json")]
 
     def interrupted(self) -> list[Run]:
-        """Runs that are over and did not end by themselves, newest first."""
+        """Runs that did not end by themselves and can go on, newest first."""
         return [run for run in self.all() if run.interrupted]
 
     def _prepare(self) -> None:
