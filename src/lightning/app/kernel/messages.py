@@ -31,7 +31,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
 # -- runtime to host ------------------------------------------------------------------------------
 
 
-class Begin(Message, tag=1):
+class Begin(Message, frozen=True, tag=1):
     """The first message: who you are, and the object to be. ``body`` is a pickle, opened only in the host."""
 
     run: str
@@ -44,7 +44,7 @@ class Begin(Message, tag=1):
     app_module: str = ""
 
 
-class Call(Message, tag=2):
+class Call(Message, frozen=True, tag=2):
     """Run this. ``call`` is the number that ``Returned`` and ``Raised`` answer with."""
 
     call: int
@@ -53,41 +53,41 @@ class Call(Message, tag=2):
     kwargs: dict[str, Any]  # packed
 
 
-class Write(Message, tag=3):
+class Write(Message, frozen=True, tag=3):
     """The flow or the page wrote these, in this order."""
 
     deltas: list[Delta]
 
 
-class Stop(Message, tag=4):
+class Stop(Message, frozen=True, tag=4):
     """End in order: no further call, ``on_exit``, goodbye."""
 
 
-class Ack(Message, tag=5):
+class Ack(Message, frozen=True, tag=5):
     """Nothing but the ``ack`` of its frame. Its own ``seq`` is 0: it is never replayed."""
 
 
 # -- host to runtime ------------------------------------------------------------------------------
 
 
-class Ready(Message, tag=20):
+class Ready(Message, frozen=True, tag=20):
     """The object lives; calls may come."""
 
     pid: int
 
 
-class Changed(Message, tag=21):
+class Changed(Message, frozen=True, tag=21):
     """The work wrote these, in this order."""
 
     deltas: list[Delta]
 
 
-class Returned(Message, tag=22):
+class Returned(Message, frozen=True, tag=22):
     call: int
     value: Any  # packed
 
 
-class Raised(Message, tag=23):
+class Raised(Message, frozen=True, tag=23):
     """``run`` raised. ``traceback`` begins at the user's own frames."""
 
     call: int
@@ -96,7 +96,7 @@ class Raised(Message, tag=23):
     traceback: str
 
 
-class Broken(Message, tag=24):
+class Broken(Message, frozen=True, tag=24):
     """The host could not begin: the object did not open, ``on_start`` raised."""
 
     kind: str
@@ -104,13 +104,13 @@ class Broken(Message, tag=24):
     traceback: str
 
 
-class Noticed(Message, tag=25):
+class Noticed(Message, frozen=True, tag=25):
     """A warning for the log, in the work's name: a change that bypassed tracking, a slow exit."""
 
     message: str
 
 
-class Left(Message, tag=26):
+class Left(Message, frozen=True, tag=26):
     """The last word of an orderly end, after ``on_exit``."""
 
 

@@ -1,0 +1,146 @@
+"""Arguments of a call: bound to ``run``'s signature, packed for the journey, and hashed to the call's key.
+
+The same arguments, however written, are the same call: ``run(1)``, ``run(x=1)`` and ``run()`` with a default
+of 1 have one key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from lightning.app.errors import CallError, StateValueError
+from lightning.app.kernel.values import Pickled, canonical, encode, pack
+
+_PLAIN = frozenset({type(None), bool, str, bytes})
+_SMALL = 2**63
+
+
+class Keyed:
+    """Pass any picklable object to ``run``, and say by what it is to be recognised.
+
+    The object travels as a pickle that only the work opens. Two calls with the same ``key`` are the same
+    call, whatever the objects are:  ``self.train.run(Keyed(model, key="resnet-v1"))``
+    """
+
+    def __init__(self, obj: Any, *, key: str) -> None:
+        if not isinstance(key, str) or not key:
+            raise CallError(f"Keyed(..., key={key!r}): the key is a text that names the object, like 'resnet-v1'")
+        self.obj = obj
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"Keyed({type(self.obj).__name__}, key={self.key!r})"
+
+
+class Arguments:
+    """How the arguments of one ``run`` function are read."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())[1:]  # without self
+        self.signature = signature.replace(parameters=parameters)
+        self.names = [each.name for each in parameters]
+        self.plain = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+
+    def bind(self, where: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, list[Any], dict[str, Any]]:
+        """The key, and the packed positional and keyword arguments."""
+        if not kwargs and self.plain and len(args) == len(self.names):
+            for value in args:
+                kind = type(value)
+                if kind not in _PLAIN and not (kind is int and -_SMALL <= value < _SMALL):
+                    break
+            else:  # the common case: a few plain values, for which the encoding is canonical
+                packed = list(args)
+                return _digest(b"0" + encode(packed)), packed, {}
+            named: dict[str, Any] = {}
+        else:
+            try:
+                bound = self.signature.bind(*args, **kwargs)
+            except TypeError as err:
+                raise CallError(f"{where}.run{self.signature}: {err}") from None
+            bound.apply_defaults()
+            args, named = bound.args, bound.kwargs
+        packed = [self._pack(where, self._name(position), value) for position, value in enumerate(args)]
+        packed_named = {name: self._pack(where, name, value) for name, value in named.items()}
+        told = b"1" + canonical([packed, packed_named]) if packed_named else b"0" + canonical(packed)
+        return _digest(told), packed, packed_named
+
+    def _name(self, position: int) -> str:
+        if self.plain and position < len(self.names):
+            return self.names[position]
+        positional = [each for each in self.signature.parameters.values() if each.kind in (0, 1)]
+        if position < len(positional):
+            return positional[position].name
+        return f"*args[{position - len(positional)}]"
+
+    def _pack(self, where: str, name: str, value: Any) -> Any:
+        if isinstance(value, Keyed):
+            return pack(Pickled(f"keyed:{value.key}", _pickle(where, name, value.obj)))
+        content = _content(value)
+        if content is not None:
+            return pack(Pickled(content, _pickle(where, name, value)))
+        try:
+            return pack(value, name)
+        except StateValueError as err:
+            remedy = "pass the attributes it needs, not the component itself"
+            if not hasattr(type(value), "_kind"):
+                remedy = "pass it as L.Keyed(obj, key=...), with a key that says when two calls are the same"
+            raise CallError(f"{where}.run: argument {err}; {remedy}") from None
+
+
+@lru_cache(maxsize=1024)
+def arguments_of(function: Callable[..., Any]) -> Arguments:
+    return Arguments(function)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _pickle(where: str, name: str, value: Any) -> bytes:
+    try:
+        try:
+            return pickle.dumps(value, protocol=5)
+        except Exception:  # a class or function that is not importable by name
+            import cloudpickle
+
+            return bytes(cloudpickle.dumps(value, protocol=5))
+    except Exception as err:
+        raise CallError(f"{where}.run: argument {name} cannot be pickled: {err}") from err
+
+
+def _content(value: Any) -> str | None:
+    """What identifies an array or a frame: its content. None for everything else."""
+    module = type(value).__module__.partition(".")[0]
+    name = type(value).__name__
+    if module == "numpy" and name == "ndarray" and not value.dtype.hasobject:
+        kind, data = f"numpy:{value.dtype.str}:{value.shape}", value.tobytes()
+    elif module == "torch" and name == "Tensor":
+        array = value.detach().cpu().contiguous()
+        kind, data = f"torch:{array.dtype}:{tuple(array.shape)}", array.view(-1).view(_torch_byte()).numpy().tobytes()
+    elif module == "pandas" and name in ("DataFrame", "Series", "Index"):
+        kind, data = _pandas_content(value)
+    else:
+        return None
+    return f"{kind}:{hashlib.blake2b(data, digest_size=16).hexdigest()}"
+
+
+def _torch_byte() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _pandas_content(value: Any) -> tuple[str, bytes]:
+    from pandas.util import hash_pandas_object
+
+    if type(value).__name__ == "DataFrame":
+        layout = [(str(column), str(dtype)) for column, dtype in value.dtypes.items()]
+    else:
+        layout = [(str(value.name), str(value.dtype))]
+    return f"pandas:{type(value).__name__}:{layout}", hash_pandas_object(value, index=True).to_numpy().tobytes()

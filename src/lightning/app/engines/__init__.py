@@ -1,0 +1,1 @@
+"""Engines place works: processes, their channels, their ends."""

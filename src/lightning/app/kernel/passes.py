@@ -1,0 +1,179 @@
+"""Rules about passes: what a request of the flow means at the point of the replay where it is made.
+
+A pass is one replay of the root's ``run``. It either gets through, or ends at the first call that is not
+finished. What it wrote until then is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.app.kernel import facts as f
+from lightning.app.kernel import messages as m
+from lightning.app.kernel.delta import SET
+from lightning.app.kernel.lifecycle import FINISHED, Phase
+from lightning.app.kernel.model import Call
+from lightning.app.kernel.schedule import Schedule, advance
+from lightning.app.kernel.values import pack, same, unpack
+from lightning.app.kernel.works import Works
+
+OWN_PASSES = 16
+"""So many passes in a row may follow at once from nothing but the flow's own writes."""
+
+_NOTHING = object()
+
+
+class Passes:
+    """Decides for the flow. One pass at a time; the requests come in the order of the user's code."""
+
+    def __init__(self, works: Works) -> None:
+        self.works = works
+        self.ledger = works.ledger
+        self.model = works.ledger.model
+        self.again = False  # a result was returned for the first time: another pass follows at once
+        self.wrote = False
+        self.own_passes = 0
+        self._reached: set[tuple[str, bytes]] = set()
+        self._reached_last: frozenset[tuple[str, bytes]] = self.model.reached
+        self._occurrences: dict[tuple[str, bytes], int] = {}
+        self._ticks: list[tuple[str, str]] = []  # (flow, schedule@tick) that are true in this pass
+        self._consumed: list[str] = []
+        self._stopped: set[str] = set()
+        self._uncached = False
+        self._mark = 0
+
+    # -- a pass -----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        if self.ledger.fresh or self.again:
+            self.own_passes = 0
+        else:
+            self.own_passes = self.own_passes + 1 if self.wrote else 0
+        self.again = self.wrote = self._uncached = False
+        self._reached.clear()
+        self._occurrences.clear()
+        self._ticks.clear()
+        self._consumed.clear()
+        self._stopped.clear()
+        self._mark = len(self.ledger.facts)
+
+    def complete(self) -> None:
+        """The pass got through."""
+        reached: frozenset[tuple[str, bytes]] = self._reached_last
+        if self._reached != self._reached_last:
+            self._reached_last = reached = frozenset(self._reached)
+        news = reached if self.model.schedules and reached != self.model.reached else None
+        spent = self._uncached and any(
+            call.story[-1] in FINISHED
+            for life in self.model.works.values()
+            if not life.options.cache_calls
+            for call in life.latest.values()
+        )
+        if self._consumed or news is not None or spent:
+            listed = sorted(news) if news is not None else None
+            self.ledger.enter(f.PassCompleted(list(self._consumed), listed, spent))
+            self.again = self.again or spent
+
+    def undo(self) -> None:
+        """The flow raised: what this pass asked for did not happen. The model is not used any further."""
+        del self.ledger.facts[self._mark :]
+        self.ledger.orders.clear()
+
+    def closed_turn(self) -> None:
+        """The pass goes on in a new turn; what it did until here is durable."""
+        self._mark = 0
+
+    def wants_another(self) -> bool:
+        """Whether another pass should follow at once, because of what the last one did."""
+        return self.again or (self.wrote and self.own_passes < OWN_PASSES)
+
+    # -- requests of the flow ---------------------------------------------------------------------
+
+    def call(self, path: str, key: bytes, args: list[Any], kwargs: dict[str, Any]) -> Call | None:
+        """The call's record, finished or not. None: this very pass has cancelled it."""
+        life = self.model.works[path]
+        if not life.options.cache_calls:
+            base = (path, key)
+            occurrence = self._occurrences.get(base, 0)
+            self._occurrences[base] = occurrence + 1
+            key = b"%b#%d" % (key, occurrence)
+            self._uncached = True
+        self._reached.add((path, key))
+        call = life.latest.get(key)
+        if call is not None:
+            if call.story[-1] not in FINISHED:
+                return call
+            tick = self._tick_for(path) if self._ticks else ""
+            if not tick or call.tick == tick or (path, key) in self._reached_last:
+                if not call.seen:
+                    call.seen = self.again = True
+                return call
+        elif path in self._stopped:
+            return None
+        else:
+            tick = self._tick_for(path) if self._ticks else ""
+        self.ledger.enter(f.Called(path, self.model.calls + 1, key, args, kwargs, tick))
+        self.works.touch(path)
+        return life.latest[key]
+
+    def _tick_for(self, path: str) -> str:
+        """The ticks that are true in this pass for the flows above ``path``."""
+        return ";".join(tick for flow, tick in self._ticks if path.startswith(flow + "."))
+
+    def write(self, path: str, delta: m.Delta) -> None:
+        """The flow changes a component's state. Writing what is there already is no change."""
+        if delta.op == SET and len(delta.path) == 1:
+            before = self.model.components[path].state.get(delta.path[0], _NOTHING)
+            if before is not _NOTHING and same(pack(before), delta.value):
+                return
+        self.works.write(path, delta, "flow")
+        self.wrote = True
+
+    def schedule(self, key: str, flow: str, schedule: Schedule, start: float | None) -> bool:
+        """Whether the schedule is true at this point of the pass."""
+        life = self.model.schedules.get(key)
+        if life is None or not life.active:
+            before = life.ticks if life is not None else None
+            after = advance(schedule, before, self.ledger.at, start)
+            ticked = after.number > (before.number if before is not None else 0)
+            if after is not before:
+                self.ledger.enter(f.Ticked(key, after, ticked))
+            if not ticked:
+                return False
+            life = self.model.schedules[key]
+        self._ticks.append((flow, f"{key}@{life.ticks.number}"))
+        self._consumed.append(key)
+        return True
+
+    def make(self, fact: f.Made) -> None:
+        self.ledger.enter(fact)
+        self.wrote = True
+        if fact.options is not None:
+            self.works.watch(fact.path)
+
+    def delete(self, path: str) -> None:
+        self.works.delete(path)
+        self.wrote = True
+
+    def start_work(self, path: str) -> None:
+        self.works.start(path)
+
+    def stop_work(self, path: str) -> None:
+        self.works.stop(path)
+        self._stopped.add(path)
+
+    def cursor(self, path: str, key: str) -> int:
+        return self.model.cursors.get((path, key), 0)
+
+    def move_cursor(self, path: str, key: str, index: int) -> None:
+        self.ledger.enter(f.CursorMoved(path, key, index))
+        self.wrote = True
+
+    def end(self, code: int, reason: str, message: str) -> None:
+        self.works.end(code, reason, message)
+
+
+def result(call: Call) -> Any:
+    """What a finished call gives the flow: a fresh value, so that changing it changes nothing else."""
+    return unpack(call.value) if call.story[-1] is Phase.SUCCEEDED else None
+

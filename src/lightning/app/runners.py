@@ -1,0 +1,37 @@
+"""Running an app from Python: ``MultiProcessRuntime(app).dispatch()``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from lightning.app.core.app import LightningApp
+from lightning.app.errors import LightningError
+from lightning.app.runtime import loader
+from lightning.app.runtime.options import Options
+from lightning.app.runtime.serve import STARTING, run, say
+
+
+class MultiProcessRuntime:
+    """Runs an app on this machine, each work in a process of its own."""
+
+    def __init__(self, app: LightningApp, **options: Any) -> None:
+        self.app = app
+        self.options = Options(file=app.defined_at[0], **options)
+
+    def dispatch(self) -> None:
+        """Run to the end, then exit with the app's exit code.
+
+        In a file that ``lightning run app`` loads, this only says which app it is.
+        """
+        loading = loader.loading()
+        if loading is not None:
+            loading.ran.append(self.app)
+            return
+        try:
+            say(STARTING)
+            code = run(self.app, self.options)
+        except LightningError as err:
+            sys.stderr.write(f"Error: {err}\n")
+            code = err.exit_code
+        sys.exit(code)

@@ -1,0 +1,432 @@
+"""The runtime: one inbox, one loop, one thread.
+
+A turn is, always in this order: drain, decide, passes, one commit, then send and acknowledge. A turn takes in
+what waits up to the second change of a path that it has already taken in, so that the flow sees each value;
+with more than ``PATIENCE`` waiting it takes all. Nothing leaves before the turn that caused it is durable;
+a turn that nobody waits on is committed a few milliseconds later, together with the next ones.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from lightning.app.config import Config
+from lightning.app.core.app import LightningApp
+from lightning.app.core.component import Component
+from lightning.app.core.flow import LightningFlow, PassEnds
+from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.work import LightningWork
+from lightning.app.engines.engine import Engine, Exited, Started
+from lightning.app.errors import FlowError
+from lightning.app.journal.journal import Journal
+from lightning.app.kernel import facts as f
+from lightning.app.kernel.ledger import Ledger
+from lightning.app.kernel.messages import Changed
+from lightning.app.kernel.model import Model, fold
+from lightning.app.kernel.orders import EndApp
+from lightning.app.kernel.passes import Passes
+from lightning.app.kernel.works import Works
+from lightning.app.runtime.clock import Clock, SystemClock
+from lightning.app.runtime.log import Log
+from lightning.app.runtime.mirror import Mirror
+from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
+from lightning.app.runtime.tree import Tree
+
+HEARTBEAT = 0.1
+PATIENCE = 64
+PASSES_A_TURN = 64
+PASSES_SECONDS = 0.005
+COMMIT_WITHIN = 0.005
+SLOW_PASS = 5.0
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+class Runtime:
+    """Runs one app on one engine with one journal."""
+
+    def __init__(
+        self,
+        app: LightningApp,
+        journal: Journal,
+        make_engine: Callable[[Callable[[Started | Exited], None]], Engine],
+        *,
+        run_id: str = "run",
+        config: Config | None = None,
+        clock: Clock | None = None,
+        log: Log | None = None,
+        devices: tuple[int, ...] = (),
+        until_idle: bool = False,
+    ) -> None:
+        self.app = app
+        self.root: Component = app.root
+        self.journal = journal
+        self.clock = clock or SystemClock()
+        self.log = log or Log(app.log_level)
+        self.until_idle = until_idle
+        self.inbox: deque[Event] = deque()
+        self.selector = selectors.DefaultSelector()
+        self.performer = Performer(run_id, self.log, self.inbox, self._component)
+        self.performer.watch = self._watch
+        self.performer.unwatch = self._unwatch
+        self.performer.want_write = self._want_write
+        self.engine = make_engine(self.performer.report)
+        self.performer.engine = self.engine
+        for fileno in self.engine.filenos():
+            self.selector.register(fileno, selectors.EVENT_READ, self.engine.ready)
+        config = config or Config()
+        model = fold((turn.at, f.decode_turn(turn.facts)) for turn in journal.read())
+        self.ledger = Ledger(model)
+        self.works = Works(self.ledger, run_id, devices)
+        self.passes = Passes(self.works)
+        self.mirror = Mirror(self.passes, config, self._let_in)
+        self.tree = Tree(self.root, self.ledger, config, self.mirror)
+        self.ended: EndApp | None = None
+        self.pass_began = 0.0  # 0 while no pass is under way
+        self.signals = 0
+        self._signal = 0
+        self._next_beat = 0.0
+        self._beat = True
+        self._commit_by = 0.0
+        self._uncommitted = False
+        self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
+        self._stop_by = 0.0
+        self._printed_failure = False
+
+    @property
+    def model(self) -> Model:
+        return self.ledger.model
+
+    def _component(self, path: str) -> Component:
+        component = self.root
+        for name in path.split(".")[1:]:
+            component = component._children[name]
+        return component
+
+    # -- the run ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Join the objects with the journal, and make that durable."""
+        self.ledger.at = self.clock.now()
+        self.tree.join()
+        self.works.begin_epoch()
+        self.performer.epoch = self.model.epoch
+        self._close_turn(now=True)
+        self._next_beat = self.clock.monotonic()
+
+    def run(self) -> int:
+        """Turn after turn, until the app is over. Returns its exit code."""
+        self._handle_signals()
+        watchdog = threading.Thread(target=self._watch_passes, name="lightning-watchdog", daemon=True)
+        watchdog.start()
+        try:
+            while not self.over:
+                self.turn(self._timeout())
+        finally:
+            self.pass_began = -1.0
+        return self.finish()
+
+    @property
+    def over(self) -> bool:
+        """Whether the app has ended and all its processes are gone."""
+        if self.ended is None:
+            return False
+        return not self.performer.links or self.clock.monotonic() >= self._stop_by
+
+    def turn(self, timeout: float | None) -> None:
+        """Drain, decide, passes, commit, send, acknowledge."""
+        self._wait(0 if self.inbox else timeout)
+        self.ledger.at = self.clock.now()
+        self._take_in()
+        if self.ended is None:
+            self.works.elapsed()
+            self._run_passes()
+        self.works.settle()
+        self._close_turn()
+
+    def finish(self) -> int:
+        """The last fact; everything is stopped already."""
+        assert self.ended is not None
+        self.ledger.at = self.clock.now()
+        self.ledger.enter(f.Ended(self.ended.code, self.ended.reason, self.ended.message))
+        self._close_turn(now=True)
+        return self.ended.code
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is left to do at this moment of the clock."""
+        return bool(self.inbox or self._wants_pass() or self.ledger.fresh or self.selector.select(0))
+
+    def commit(self) -> None:
+        """Make durable at once what else would wait a few milliseconds for company."""
+        self._close_turn(now=True)
+
+    def close(self) -> None:
+        """End the app from outside, in order."""
+        if self.ended is None:
+            self.works.end(0, "stopped")
+            self._close_turn(now=True)
+        while not self.over:
+            self.turn(self._timeout())
+        self.finish()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of everything at once, as a kill would; only the journal stays."""
+        self.engine.close(0)
+        self.selector.close()
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def _timeout(self) -> float:
+        if self.inbox or self._wants_pass():
+            return 0.0
+        now = self.clock.monotonic()
+        until = self._stop_by if self.ended is not None else self._next_beat
+        if self._uncommitted:
+            until = min(until, self._commit_by)
+        return max(0.0, until - now)
+
+    def _wait(self, timeout: float | None) -> None:
+        for key, events in self.selector.select(timeout):
+            if events & selectors.EVENT_WRITE:
+                self._write_more(key.data)
+            if events & selectors.EVENT_READ:
+                if type(key.data) is Link:
+                    self.performer.read(key.data)
+                else:
+                    key.data()
+
+    def _watch(self, link: Link) -> None:
+        self.selector.register(link.worker.channel.fileno(), selectors.EVENT_READ, link)
+
+    def _unwatch(self, link: Link) -> None:
+        self.selector.unregister(link.worker.channel.fileno())
+
+    def _want_write(self, link: Link) -> None:
+        self.selector.modify(link.worker.channel.fileno(), selectors.EVENT_READ | selectors.EVENT_WRITE, link)
+
+    def _write_more(self, link: Link) -> None:
+        if link.worker.channel.flush():
+            self.selector.modify(link.worker.channel.fileno(), selectors.EVENT_READ, link)
+
+    # -- drain and decide -------------------------------------------------------------------------
+
+    def _take_in(self) -> None:
+        """What waits, up to the second change of a path already taken in; all of it when much waits."""
+        inbox = self.inbox
+        patient = len(inbox) <= PATIENCE
+        written: set[tuple[str, Any]] = set()
+        told = self._told
+        while inbox:
+            event = inbox[0]
+            if type(event) is tuple:
+                link, (seq, acknowledged, message) = event
+                if patient and type(message) is Changed:
+                    places = [(link.path, delta.path) for delta in message.deltas]
+                    if not written.isdisjoint(places):
+                        break
+                    written.update(places)
+                inbox.popleft()
+                if seq:
+                    link.taken = seq
+                    told.add(link)
+                    self.works.take(link.path, link.incarnation, seq, acknowledged, message)
+            else:
+                inbox.popleft()
+                if type(event) is Left:
+                    self.works.exited(event.link.path, event.link.incarnation, event.reason)
+                elif type(event) is NotStarted:
+                    self.works.could_not_start(event.path, event.failure)
+
+    def _let_in(self) -> None:
+        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
+        self._wait(0)
+        if not self.inbox or self.ended is not None:
+            return
+        self.works.settle()
+        self._close_turn()
+        self.passes.closed_turn()
+        self.ledger.at = self.clock.now()
+        self.model.careful = True
+        try:
+            self._take_in()
+        finally:
+            self.model.careful = False
+        if self.works.ending:
+            self.mirror.interrupt("the app ends")
+
+    # -- passes -----------------------------------------------------------------------------------
+
+    def _wants_pass(self) -> bool:
+        return self.ended is None and (self._beat or self.ledger.fresh or self.passes.wants_another())
+
+    def _run_passes(self) -> None:
+        began = self.clock.monotonic()
+        if began >= self._next_beat:
+            self._beat = True
+        for _ in range(PASSES_A_TURN):
+            if self.works.ending or not (self._beat or self.ledger.fresh or self.passes.wants_another()):
+                return
+            by_clock = self._beat and not self.ledger.fresh and not self.passes.wants_another()
+            self._pass()
+            now = self.clock.monotonic()
+            self._next_beat = now + HEARTBEAT
+            if by_clock and self.until_idle and self._idle():
+                self.works.end(0, "stopped")
+            if now - began > PASSES_SECONDS:
+                return
+
+    def _idle(self) -> bool:
+        return not (
+            self.inbox or self.ledger.fresh or self.passes.wants_another() or self.passes.wrote or self.works.busy
+        )
+
+    def _pass(self) -> None:
+        """One replay of the root's ``run``."""
+        if self._signal:  # it came between two passes
+            self._stop_by_signal()
+            return
+        self._beat = False
+        self.passes.begin()
+        self.ledger.fresh = False
+        mirror = self.mirror
+        mirror.begin_pass()
+        self.pass_began = self.clock.monotonic()
+        try:
+            if isinstance(self.root, LightningFlow):
+                self.root.run()
+            else:
+                self._run_single_work()
+            if mirror.over is not None:
+                raise FlowError(
+                    f"the pass had ended at {mirror.over_at} ({mirror.over}), but the exception that said so was "
+                    "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"
+                )
+        except PassEnds:
+            if self._signal:
+                self._stop_by_signal()
+        except SystemExit as err:
+            self.works.end(_exit_code(err), "stopped", str(err.code or ""))
+        except BaseException as err:
+            self.passes.undo()
+            failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
+            self.works.end(1, "failed", work=self.root.name, failure=failure)
+        else:
+            self.passes.complete()
+        finally:
+            mirror.end_pass()
+            self.pass_began = 0.0
+
+    def _run_single_work(self) -> None:
+        """A work as root: it runs once, and the app ends as it does."""
+        work = self.root
+        assert isinstance(work, LightningWork)
+        work.run()
+        life = self.model.works[work.name]
+        if life.running is None and not life.queue:
+            self.passes.end(int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", "")
+
+    def _watch_passes(self) -> None:
+        """In a thread of its own: a pass that takes long is named, with the line where it is."""
+        import sys
+        import time
+
+        main = threading.main_thread().ident
+        named = 0.0
+        while self.pass_began >= 0:
+            began = self.pass_began
+            if began > 0 and began != named and time.monotonic() - began > SLOW_PASS:
+                named = began
+                frame = sys._current_frames().get(main or 0)
+                while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+                    frame = frame.f_back
+                at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+                self.log.warning(
+                    f"{self.root.name}.run has been going on for {SLOW_PASS:g} s{at}: while it does, nothing else "
+                    "is decided; put what takes long into a work"
+                )
+            time.sleep(1.0)
+
+    # -- the end of a turn ------------------------------------------------------------------------
+
+    def _close_turn(self, now: bool = False) -> None:
+        """Commit when somebody waits for it or it is due; then perform, then acknowledge."""
+        facts, orders = self.ledger.close_turn()
+        if facts:
+            self.journal.append(self.ledger.at, f.encode_turn(facts))
+            if not self._uncommitted:
+                self._uncommitted = True
+                self._commit_by = self.clock.monotonic() + COMMIT_WITHIN
+        if self._uncommitted and (orders or now or self.clock.monotonic() >= self._commit_by):
+            self.journal.commit()
+            self._uncommitted = False
+            if self._told:
+                self.performer.acknowledge(self._told)
+                if not orders:
+                    for link in self._told:
+                        self.performer.flush(link)
+                self._told.clear()
+        if orders:
+            self.performer.perform(orders)
+            if self.performer.ending is not None and self.ended is None:
+                self._begin_end(self.performer.ending)
+
+    def _begin_end(self, ending: EndApp) -> None:
+        """Say why, once, then stop all works in order; what they still say is taken in."""
+        self.ended = ending
+        self._stop_by = self.clock.monotonic() + STOP_GRACE + 1.0
+        failure = ending.failure
+        if failure is not None:
+            where = f"{ending.work}: " if ending.work else ""
+            text = failure.traceback or f"{failure.kind}: {failure.message}\n"
+            self.log.error(f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}")
+        elif ending.message:
+            (self.log.error if ending.code else self.log.info)(ending.message)
+        self.works.stop_all()
+        self._close_turn(now=True)
+
+    # -- signals ----------------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        self._wakers = reader, writer
+        self.selector.register(reader, selectors.EVENT_READ, self._woken)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signals += 1
+        if self.signals > 1:
+            self.engine.close(0)
+            exit_now(128 + (number if number == signal.SIGINT else signal.SIGTERM))
+        self._signal = number
+        if self.mirror.in_pass:
+            over = self.mirror.interrupt(f"stopped by {signal.Signals(number).name}")
+            if frame is None or not frame.f_code.co_filename.startswith(_HERE):
+                raise over  # out of the user's code; code of ours goes on, and the next request raises it
+
+    def _woken(self) -> None:
+        self._wakers[0].recv(64)
+        if self._signal and not self.mirror.in_pass:
+            self._stop_by_signal()
+
+    def _stop_by_signal(self) -> None:
+        self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")
+
+
+def _exit_code(err: SystemExit) -> int:
+    if err.code is None:
+        return 0
+    return err.code if isinstance(err.code, int) else 1

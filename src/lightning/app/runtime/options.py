@@ -1,0 +1,34 @@
+"""What one start of an app was asked to be: the command line, or ``app.run()``, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Durability = Literal["full", "process", "off"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run the app in ``file``. The defaults are those of ``lightning run app FILE``."""
+
+    file: str
+    app_args: Sequence[str] = ()  # the app's sys.argv[1:]
+    name: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)  # set before the app's file is imported
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # likewise, and never shown
+    host: str = "127.0.0.1"
+    port: int | None = None  # None: 7501, or the next one that is free
+    server: bool = True
+    open_ui: bool = False
+    resume: str | Literal[True] | None = None  # a run's ID; True: the newest interrupted one
+    durability: Durability = "full"
+    runs_dir: Path = Path(".lightning/runs")
+    until_idle: bool = False
+    debug: bool = False
+    log_level: LogLevel = "info"
+    started: Callable[[str, str], None] | None = None
+    """Called once, with the run's ID and the address of its page ("" without a server), when the app runs."""

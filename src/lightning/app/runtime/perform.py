@@ -1,0 +1,221 @@
+"""Performing what the kernel decided: processes are started and stopped, messages sent. After the commit."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.app.core.component import Component
+from lightning.app.core.work import LightningWork
+from lightning.app.engines.engine import Engine, Exited, Placement, Started, Worker
+from lightning.app.errors import ChannelClosed, LightningError, PickleError
+from lightning.app.kernel import messages as m
+from lightning.app.kernel.facts import Failure
+from lightning.app.kernel.orders import EndApp, Notice, Order, Place, Send, StopWorker
+from lightning.app.kernel.values import pack
+from lightning.app.runtime.log import Log
+
+STOP_GRACE = 5.0
+"""Seconds that a work has between SIGTERM and SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A process has ended, waiting in the inbox behind all that it had said."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """A process could not be had, or its object could not travel."""
+
+    path: str
+    failure: Failure
+
+
+Said = tuple["Link", tuple[int, int, m.Message]]
+"""A message of a work, waiting in the inbox: the link, and its seq, what it acknowledges, and the message."""
+
+Event = Said | Left | NotStarted
+
+
+class Link:
+    """The runtime's end of one worker."""
+
+    __slots__ = ("closed", "incarnation", "path", "taken", "worker")
+
+    def __init__(self, path: str, incarnation: int, worker: Worker) -> None:
+        self.path = path
+        self.incarnation = incarnation
+        self.worker = worker
+        self.taken = 0  # the last message taken in by a turn
+        self.closed = False
+
+
+class Performer:
+    """Holds the links to all workers, fills the inbox, and carries out orders."""
+
+    def __init__(self, run_id: str, log: Log, inbox: deque[Event], find: Callable[[str], Component]) -> None:
+        self.run_id = run_id
+        self.log = log
+        self.inbox = inbox
+        self.epoch = 0
+        self.engine: Engine
+        self.app_file = ""
+        self.app_module = ""
+        self.links: dict[int, Link] = {}  # by incarnation
+        self.current: dict[str, Link] = {}  # by path
+        self.ending: EndApp | None = None
+        self.watch: Callable[[Link], None] = lambda link: None  # wait for the link's channel
+        self.unwatch: Callable[[Link], None] = lambda link: None
+        self.want_write: Callable[[Link], None] = lambda link: None
+        self._find = find
+        self._noticed_no_gpu = False
+
+    # -- what comes in ----------------------------------------------------------------------------
+
+    def read(self, link: Link) -> None:
+        """Move what the link has to the inbox."""
+        try:
+            for said in link.worker.channel.receive():
+                self.inbox.append((link, said))
+        except ChannelClosed:
+            self._close(link)
+        except LightningError as err:
+            self.log.warning(f"{link.path}: {err}; its process is ended")
+            self._close(link)
+            link.worker.stop(0)
+
+    def report(self, event: Started | Exited) -> None:
+        """The engine says what became of a worker."""
+        link = self.links.get(event.generation)
+        if isinstance(event, Started):
+            self.log.debug(f"{event.work}: process {event.pid} ({event.method}{': ' if event.why else ''}{event.why})")
+            return
+        if link is None:
+            return
+        while not link.closed:  # what it said before it ended comes first
+            before = len(self.inbox)
+            self.read(link)
+            if len(self.inbox) == before:
+                self._close(link)
+        self.inbox.append(Left(link, event.reason))
+        del self.links[event.generation]
+        if self.current.get(event.work) is link:
+            del self.current[event.work]
+
+    def _close(self, link: Link) -> None:
+        if not link.closed:
+            self.unwatch(link)
+            link.closed = True
+            link.worker.channel.close()
+
+    # -- orders -----------------------------------------------------------------------------------
+
+    def perform(self, orders: Iterable[Order]) -> None:
+        posted: dict[Link, None] = {}
+        for order in orders:
+            if type(order) is Send:
+                link = self.current.get(order.path)
+                if link is not None and not link.closed:
+                    link.worker.channel.post(order.message)
+                    posted[link] = None
+            elif type(order) is Place:
+                placed = self._place(order)
+                if placed is not None:
+                    posted[placed] = None
+            elif type(order) is StopWorker:
+                stopped = self.links.get(order.incarnation)
+                if stopped is not None:
+                    stopped.worker.stop(STOP_GRACE)
+            elif type(order) is Notice:
+                self.log.warning(f"{order.path}: {order.message}")
+            elif type(order) is EndApp and self.ending is None:
+                self.ending = order
+        for link in posted:
+            self.flush(link)
+
+    def flush(self, link: Link) -> None:
+        if link.closed:
+            return
+        try:
+            if not link.worker.channel.flush():
+                self.want_write(link)
+        except ChannelClosed:
+            self._close(link)
+
+    def acknowledge(self, links: Iterable[Link]) -> None:
+        """What these have said is durable."""
+        for link in links:
+            if not link.closed:
+                link.worker.channel.acknowledge(link.taken)
+
+    def _place(self, order: Place) -> Link | None:
+        work = self._find(order.path)
+        assert isinstance(work, LightningWork)
+        environment: dict[str, str] = {}
+        if order.devices:
+            environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # the numbers are those of the slots
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.devices))
+        elif order.cpu_only_notice and not self._noticed_no_gpu:
+            self._noticed_no_gpu = True
+            self.log.info(f"{order.path} asks for a GPU and this machine has none: it runs on the CPU, as do others")
+        try:
+            body = pickle_work(work)
+            worker = self.engine.start(
+                Placement(order.path, order.incarnation, work._start_method, environment=environment)
+            )
+        except LightningError as err:
+            self.inbox.append(NotStarted(order.path, Failure(type(err).__name__, str(err))))
+            return None
+        link = Link(order.path, order.incarnation, worker)
+        self.links[order.incarnation] = self.current[order.path] = link
+        self.watch(link)
+        state = {name: pack(value) for name, value in work._state.items()}
+        worker.channel.post(
+            m.Begin(
+                self.run_id, self.epoch, order.path, order.incarnation, body, state, self.app_file, self.app_module
+            )
+        )
+        return link
+
+
+def pickle_work(work: LightningWork) -> bytes:
+    """The work's object for its process: private attributes; its state goes beside it."""
+    try:
+        return pickle.dumps(work, protocol=5)
+    except Exception as plain:
+        try:
+            import cloudpickle
+
+            return bytes(cloudpickle.dumps(work, protocol=5))
+        except Exception:
+            raise PickleError(_blame(work, plain)) from None
+
+
+def _blame(work: LightningWork, err: Exception) -> str:
+    import cloudpickle
+
+    for name, value in work.__getstate__().items():
+        try:
+            cloudpickle.dumps(value)
+        except Exception as inner:
+            return (
+                f"{work._path}.{name} is a {type(value).__name__}, which cannot travel to the work's process "
+                f"({inner}): create it in run"
+            )
+    return f"{work._path} cannot travel to its process ({err}): create in run what cannot be pickled"
+
+
+def exit_now(code: int) -> Any:
+    """Leave without any further word: the second signal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

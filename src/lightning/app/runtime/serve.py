@@ -1,0 +1,137 @@
+"""From a command line to an exit code: load the app, open its run, place it on an engine, turn the loop.
+
+The order matters: the supervisor is forked right after the app's import, before any thread, socket or
+database of ours exists; the port is bound before the line that names it is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning.app.config import Config
+from lightning.app.core.app import LightningApp
+from lightning.app.engines.engine import Engine, Exited, Started
+from lightning.app.engines.gpus import devices
+from lightning.app.journal.journal import Journal
+from lightning.app.journal.memory import MemoryJournal
+from lightning.app.journal.runs import Run, Runs
+from lightning.app.journal.sqlite import SqliteJournal
+from lightning.app.runtime import loader
+from lightning.app.runtime.log import Log
+from lightning.app.runtime.loop import Runtime
+from lightning.app.runtime.options import Options
+
+PORT = 7501
+STARTING = "Your Lightning App is starting. This won't take long."
+STARTED = "INFO: Your app has started. View it in your browser: {url}"
+
+
+def serve(options: Options) -> int:
+    """Load the app of ``options.file`` and run it to its end. Returns the exit code."""
+    say(STARTING)
+    os.environ.update(options.env)
+    os.environ.update(options.secrets)
+    app = loader.load_app(options.file, list(options.app_args))
+    return run(app, options, loader.app_module(options.file))
+
+
+def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
+    """Run an app that is loaded, as ``module``."""
+    log = Log(options.log_level)
+    config = Config.load(Path(options.file).resolve().parent)
+    runs = Runs(options.runs_dir)
+    opened = runs.create() if options.resume is None else runs.open(None if options.resume is True else options.resume)
+    place = _Place(app, opened, options)
+    try:
+        opened.lock()
+        journal: Journal = (
+            MemoryJournal()
+            if options.durability == "off"
+            else SqliteJournal.open(opened.journal_path, durability=options.durability)
+        )
+        url = place.listen()
+        runtime = Runtime(
+            app,
+            journal,
+            place.engine,
+            run_id=opened.id,
+            config=config,
+            log=log,
+            devices=tuple(devices()),
+            until_idle=options.until_idle,
+        )
+        runtime.performer.app_file = os.path.abspath(options.file)
+        runtime.performer.app_module = module
+        runtime.start()
+        say(STARTED.format(url=url or "(no server)"))
+        place.take_over()
+        if options.started is not None:
+            options.started(opened.id, url)
+        code = runtime.run()
+        assert runtime.ended is not None
+        journal.close()
+        opened.end(code, runtime.ended.reason)
+        return code
+    finally:
+        place.leave()
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+class _Place:
+    """Where the works of this run live: processes of their own, or with ``--debug`` this one."""
+
+    def __init__(self, app: LightningApp, opened: Run, options: Options) -> None:
+        self._options = options
+        self._run = opened
+        self._listener: socket.socket | None = None
+        if options.debug:
+            from lightning.app.engines.inline import InlineEngine
+
+            self._make: Callable[..., Engine] = InlineEngine
+            self._processes = None
+        else:
+            from lightning.app.engines.process import ProcessEngine
+
+            self._processes = ProcessEngine(self._report, opened.id, app=app)
+        self._reports: Callable[[Started | Exited], None] | None = None
+
+    def _report(self, event: Started | Exited) -> None:
+        if self._reports is not None:
+            self._reports(event)
+
+    def engine(self, report: Callable[[Started | Exited], None]) -> Engine:
+        if self._processes is None:
+            return self._make(report)
+        self._reports = report
+        return self._processes
+
+    def listen(self) -> str:
+        """Bind the port, so that the line which names it is true."""
+        if not self._options.server:
+            return ""
+        from lightning.app.runtime.listen import bind
+
+        self._listener = listener = bind(self._options.host, PORT if self._options.port is None else self._options.port)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{port}/view"
+
+    def take_over(self) -> None:
+        """From here on output goes through the supervisor, and the page is served."""
+        if self._processes is not None:
+            self._processes.take_output()
+            if self._listener is not None:
+                self._processes.serve(self._listener, "lightning.app.server.process:main", {"run_id": self._run.id})
+                self._listener.close()
+
+    def leave(self) -> None:
+        if self._processes is not None:
+            self._processes.close(0)

@@ -1,0 +1,1 @@
+"""Modules that keep their public names. What they name lives elsewhere."""

@@ -1,0 +1,1 @@
+"""Where a work runs and what it needs there."""
