@@ -76,6 +76,7 @@ class Channel:
         self._received = 0
         self._taken = 0  # what the next frame acknowledges
         self._told = 0  # what the last one did
+        self._untold_bytes = 0
         self._inbox = memoryview(bytearray(_INBOX))
         self._fill = 0  # bytes of a frame that has not arrived to its end
 
@@ -97,6 +98,7 @@ class Channel:
         self._outbox.append(frame)
         self._posted = seq
         self._told = self._taken
+        self._untold_bytes = 0
         return seq
 
     def acknowledge(self, upto: int) -> None:
@@ -110,6 +112,7 @@ class Channel:
             body = _encode((0, self._taken, Ack()))
             self._outbox.append(_HEAD.pack(len(body)) + body)
             self._told = self._taken
+            self._untold_bytes = 0
 
     def flush(self) -> bool:
         """Send what waits, as far as the stream takes it; say whether all went."""
@@ -163,6 +166,7 @@ class Channel:
             raise ChannelClosed(f"the other end of the channel is gone: {error.strerror}") from error
         if not read:
             raise ChannelClosed("the other end of the channel is gone")
+        self._untold_bytes += read
         end = fill + read
         start = 0
         needed = 4
@@ -237,6 +241,11 @@ class Channel:
     def unacknowledged(self) -> int:
         """How many posted messages the other end has not acknowledged."""
         return self._posted - self._acknowledged
+
+    @property
+    def untold(self) -> tuple[int, int]:
+        """What the other end keeps for want of an acknowledgement: messages, and about how many bytes."""
+        return self._taken - self._told, self._untold_bytes
 
     @property
     def crowded(self) -> bool:

@@ -1,0 +1,435 @@
+"""The host of one work: opens its object, runs its calls, says goodbye. And the process it lives in.
+
+``Host`` knows no threads and no signals: messages go in, answers come out. ``Life`` is a process around it.
+The main thread runs the user's code, and reads the channel itself while nothing runs, so that a short call
+costs no change of threads. While user's code runs, a listener thread takes what arrives. It sleeps on an
+epoll of its own, where the main thread switches the channel on and off without waking it.
+
+A stop is a SIGTERM, from whomever: it ends what the main thread does by ``WorkStopped``, except in the middle
+of a write to the channel, which it lets finish first.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from types import CodeType, FrameType
+from typing import Any
+
+from lightning.app.core.component import ELSEWHERE
+from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.work import LightningWork
+from lightning.app import pdb
+from lightning.app.engines import birth
+from lightning.app.engines.answering import Answering
+from lightning.app.engines.channel import Channel, TooLarge
+from lightning.app.engines.live import Live
+from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
+from lightning.app.kernel.messages import (
+    Begin,
+    Broken,
+    Call,
+    Left,
+    Message,
+    Noticed,
+    Raised,
+    Ready,
+    Returned,
+    Stop,
+    ToHost,
+    Write,
+)
+from lightning.app.kernel.values import Pickled, pack, unpack
+
+LARGEST_RESULT = 16 << 20
+_LONGEST_MESSAGE = 64 << 10
+_LONGEST_TRACEBACK = 1 << 20
+
+
+class WorkStopped(BaseException):
+    """The work is being stopped. Raised in ``run``, past every ``except Exception``."""
+
+
+_current: Host | None = None
+
+
+def current() -> Host | None:
+    """The host whose work's code is running here; None in the runtime and outside an app."""
+    return _current
+
+
+class Host:
+    """One work and its channel."""
+
+    work: LightningWork
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.live = Live(channel)
+        self.name = ""
+        self._answering: Answering | None = None
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """Be the current host."""
+        global _current
+        before, _current = _current, self
+        try:
+            yield
+        finally:
+            _current = before
+
+    def open(self, message: Begin) -> bool:
+        """Open the object, lay its state over it, bind it. False, after saying why, when that fails."""
+        self.name = message.work
+        try:
+            if message.app_file:
+                # The loader is the runtime's: a host asks for it by name, and leans on nothing else up there.
+                loader = import_module("lightning.app.runtime.loader")
+                loader.load_module(message.app_file, message.app_module)
+            work = pickle.loads(message.body)
+            if not isinstance(work, LightningWork):
+                raise WorkError(f"{self.name}: what arrived to be it is a {type(work).__name__}")
+            self.live.bind(work, message.state)
+            self.work = work
+        except WorkStopped:
+            raise
+        except BaseException as error:
+            self.live.say(Broken(*_told(error, f"opening {self.name}")))
+            return False
+        self._answering = Answering(self.work)
+        self.live.port_read = self._answering.arm
+        return True
+
+    def start(self) -> bool:
+        """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
+        try:
+            self.work.on_start()
+        except WorkStopped:
+            raise
+        except BaseException as error:
+            self.live.say(Broken(*_told(error, "on_start")))
+            return False
+        self.live.say(Ready(os.getpid()))
+        return True
+
+    def run(self, call: Call) -> Returned | Raised:
+        """Run one call to its end, whatever that is."""
+        work = self.work
+        work._call_id = call.call_id
+        self.live.running = True
+        try:
+            try:
+                args = [_opened(unpack(each)) for each in call.args]
+                kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
+                result = work.run(*args, **kwargs)
+            finally:
+                self.live.running = False
+                work._call_id = ""
+                if self._answering is not None and self._answering.armed:
+                    self._answering.end()
+                self.live.find_bypassed()
+        except WorkStopped:
+            raise
+        except BaseException as error:
+            return self._raised(call, error)
+        try:
+            return Returned(call.call, pack(result, "it"))
+        except StateValueError as error:
+            return self._raised(call, self._refusal(f"what cannot be sent: {error}"))
+
+    def answer(self, outcome: Returned | Raised) -> None:
+        """Send how a call ended, behind all that it printed and wrote."""
+        _flush_output()
+        if type(outcome) is Raised:
+            self.live.say(outcome)
+            return
+        try:
+            self.live.say(outcome, LARGEST_RESULT)
+        except TooLarge as error:
+            self.live.say(self._raised(outcome, self._refusal(f"more than can be sent: {error}")))
+
+    def leave(self) -> None:
+        """The orderly end: ``on_exit``, and goodbye."""
+        if self._answering is not None:
+            self.live.find_bypassed(surely=True)
+            try:
+                self.work.on_exit()
+            except BaseException as error:
+                self._notice("on_exit", error)
+        _flush_output()
+        self.live.say(Left())
+
+    def _raised(self, call: Call | Returned, error: BaseException) -> Raised:
+        try:
+            self.work.on_exception(error)
+        except WorkStopped:
+            raise
+        except BaseException as another:
+            self._notice("on_exception", another)
+        return Raised(call.call, *_told(error, "run"))
+
+    def _refusal(self, what: str) -> WorkError:
+        code = type(self.work).run.__code__
+        return WorkError(
+            f"{self.name}.run ({code.co_filename}:{code.co_firstlineno}) returned {what}. "
+            "Return a lightning.app.storage.Payload"
+        )
+
+    def _notice(self, hook: str, error: BaseException) -> None:
+        _, message, trace = _told(error, hook)
+        self.live.say(Noticed(f"{hook} failed: {trace or message}"))
+
+
+def _opened(value: Any) -> Any:
+    return pickle.loads(value.data) if type(value) is Pickled else value
+
+
+def _told(error: BaseException, where: str) -> tuple[str, str, str]:
+    """What a message says of an exception: its kind, its message, and the traceback in the user's own frames."""
+    kind = type(error).__qualname__
+    if isinstance(error, SystemExit):
+        return kind, f"{where} called sys.exit({'' if error.code is None else repr(error.code)})", _trace(error)
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message could not be made)"
+    if isinstance(error, WorkError) and error.__traceback__ is None:
+        return kind, _plain(message, _LONGEST_MESSAGE), ""  # ours, about what came back: no line of the user's raised it
+    return kind, _plain(message, _LONGEST_MESSAGE), _trace(error)
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return _plain(user_traceback(error), _LONGEST_TRACEBACK)
+    except Exception:  # no memory for it, or what an exception says of itself raises
+        return ""
+
+
+def _plain(text: str, longest: int) -> str:
+    """Text that can be sent: of a bounded length, and without the halves of characters."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}\n[... {len(text) - longest} characters left out ...]\n{text[-longest // 2 :]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass  # the user took it away, or closed it
+
+
+# -- a process ------------------------------------------------------------------------------------
+
+_UNBROKEN: frozenset[CodeType] = frozenset(
+    each.__code__ for each in (Live.change, Live.say, Live.take, Live.hear, Live.settle, Live.find_bypassed)
+)
+_BREAKABLE: frozenset[CodeType] = frozenset({Live.await_room.__code__, Channel.await_room.__code__})
+
+
+class Life:
+    """A process, from its first message to its last."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._channel = Channel(sock, ToHost, patient=True)
+        self._host = Host(self._channel)
+        self._live = self._host.live
+        self._begun: bool | None = None  # None: the object is open, and on_start is to come
+        self._calls: deque[Call] = deque()
+        self._main = threading.get_ident()
+        self._reading = threading.Lock()
+        self._switch: select.epoll | None = None  # made with the listener, when user's code first runs
+        self._listens = False  # whether the listener, not the main thread, reads the channel
+        self._stop_asked = False
+        self._leaving = False
+
+    def live(self) -> int:
+        """Live; the exit code."""
+        global _current
+        _current = self._host
+        signal.signal(signal.SIGTERM, self._terminated)
+        os.register_at_fork(after_in_child=self._forked)
+        code = 0
+        try:
+            try:
+                code = self._serve()
+            except ChannelClosed:
+                pass  # the runtime is gone: nothing to live for
+            except ProtocolError as error:
+                print(f"{self._host.name or 'a work'}: {error}; its process ends", file=sys.stderr)
+                code = 1
+            self._leaving = True
+        except WorkStopped:
+            pass
+        self._live.keep_waiting(False)  # nobody reads any more
+        self._host.leave()
+        self._channel.close()
+        return code
+
+    def _serve(self) -> int:
+        """Take what comes, and run it. The way of a short call: one read, one run, one write."""
+        host, calls, receive = self._host, self._calls, self._channel.receive
+        while True:
+            for said in receive(wait=True):
+                if not self._take(*said):
+                    return 1
+            if self._begun is None and not self._begin():
+                return 1
+            if not calls:
+                self._live.settle()
+            while calls:
+                call = calls.popleft()
+                self._listen()
+                try:
+                    outcome = host.run(call)
+                finally:
+                    self._listen_no_more()
+                host.answer(outcome)
+                self._go_on()
+
+    def _begin(self) -> bool:
+        self._listen()
+        try:
+            self._begun = self._host.start()
+        finally:
+            self._listen_no_more()
+        self._go_on()
+        return self._begun
+
+    def _take(self, seq: int, acknowledged: int, message: Message) -> bool:
+        """Take in one message; False when the object does not open."""
+        match message:
+            case Write():
+                self._live.take(seq, acknowledged, message.deltas)
+                return True
+            case Call():
+                self._calls.append(message)
+            case Begin():
+                self._live.hear(seq, acknowledged)
+                self._begun = None
+                return self._host.open(message)
+            case Stop():
+                self._stop_asked = True
+                signal.pthread_kill(self._main, signal.SIGTERM)
+        self._live.hear(seq, acknowledged)
+        return True
+
+    # -- the listener -----------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """User's code is about to run in the main thread: let the listener read."""
+        if self._switch is None:
+            self._switch = select.epoll()
+            self._switch.register(self._channel, 0)
+            threading.Thread(target=self._read_on, name="lightning-listener", daemon=True).start()
+            self._live.keep_waiting(True)
+        self._listens = True
+        self._switch.modify(self._channel, select.EPOLLIN)
+
+    def _listen_no_more(self) -> None:
+        assert self._switch is not None
+        self._switch.modify(self._channel, 0)
+        with self._reading:  # it may be at it
+            self._listens = False
+
+    def _read_on(self) -> None:
+        """The listener's life."""
+        assert self._switch is not None
+        while True:
+            ((_, events),) = self._switch.poll(maxevents=1)
+            with self._reading:
+                if self._listens:
+                    try:
+                        for said in self._channel.receive():
+                            self._take(*said)
+                        self._live.settle()
+                        continue
+                    except ChannelClosed:
+                        break
+                    except ProtocolError as error:
+                        print(f"{self._host.name}: {error}; its process ends", file=sys.stderr)
+                        break
+            if events & (select.EPOLLHUP | select.EPOLLERR):
+                break
+        self._live.keep_waiting(False)
+        signal.pthread_kill(self._main, signal.SIGTERM)
+
+    # -- the end ----------------------------------------------------------------------------------
+
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        """SIGTERM, in the main thread."""
+        if self._leaving:
+            return
+        while frame is not None and frame.f_code not in _BREAKABLE:
+            if frame.f_code in _UNBROKEN:
+                self._live.deferred = self._stop_if_main
+                return
+            frame = frame.f_back
+        self._stop()
+
+    def _stop_if_main(self) -> None:
+        if threading.get_ident() == self._main:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._leaving = True
+        self._live.deferred = None
+        raise WorkStopped(f"{self._host.name} is being stopped")
+
+    def _go_on(self) -> None:
+        """Between two calls: whether there is to be a next one."""
+        if self._leaving or self._stop_asked or self._live.deferred is not None:
+            self._stop()
+        if signal.getsignal(signal.SIGTERM) != self._terminated:  # run had put another in its place
+            signal.signal(signal.SIGTERM, self._terminated)
+
+    def _forked(self) -> None:
+        """In a process that the work has forked: this life is its parent's."""
+        global _current
+        if _current is self._host:
+            _current = None
+        self._live.detach()
+        self._channel.close()
+        if self._switch is not None:
+            self._switch.close()
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def main(sock: socket.socket, app: Any = None) -> int:
+    """Be the host of a work for whoever is at the other end of ``sock``. ``app`` was inherited by a fork."""
+    if app is not None:
+        for component in app.root._walk():
+            component._binding = ELSEWHERE
+            if isinstance(component, LightningWork):
+                component._bind(ELSEWHERE, records=True)
+    pdb.install()
+    return Life(sock).live()
+
+
+def _spawned() -> int:
+    """A process that inherited nothing but a descriptor: ``python -m lightning.app.engines.host --fd N``."""
+    option, fd = sys.argv[1:]
+    if option != "--fd":
+        raise SystemExit(f"usage: python -m lightning.app.engines.host --fd N, not {option}")
+    os.set_inheritable(int(fd), False)
+    birth.print_by_lines(replace=True)
+    sys.argv[1:] = []
+    # By its name, so that whoever asks for the current host asks the module that has one.
+    return import_module("lightning.app.engines.host").main(socket.socket(fileno=int(fd)))  # type: ignore[no-any-return]
+
+
+if __name__ == "__main__":
+    with birth.last_breath():
+        birth.leave(_spawned())
