@@ -52,8 +52,7 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != room:
                 raise
-    here = sys.modules[__name__]
-    raise AttributeError(f"module 'lightning.app' has no attribute {name!r}", name=name, obj=here)
+    raise AttributeError(f"module 'lightning.app' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

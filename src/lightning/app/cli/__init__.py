@@ -15,9 +15,7 @@ from importlib import import_module
 import click
 
 from lightning.app import __version__
-from lightning.app.errors import LightningError
-
-INTERRUPTED = 130
+from lightning.app.cli.errors import INTERRUPTED, complain, reporting
 
 
 class Group(click.Group):
@@ -71,23 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code."""
     called = os.path.basename(sys.argv[0])
     name = "lightning" if called.endswith(".py") else called
-    try:
-        code = cli.main(args=arguments, prog_name=name, standalone_mode=False)
+
+    def command() -> int:
+        try:
+            code = cli.main(args=arguments, prog_name=name, standalone_mode=False)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            return error.exit_code
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            help = f"\nHelp: {context.command_path} --help" if context else ""
+            complain(f"{error.format_message()}{help}")
+            return error.exit_code
+        except click.Abort:
+            return INTERRUPTED
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        help = f"\nHelp: {context.command_path} --help" if context else ""
-        _complain(f"{error.format_message()}{help}")
-        return error.exit_code
-    except LightningError as error:
-        _complain(str(error))
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
 
-
-def _complain(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    return reporting(command)

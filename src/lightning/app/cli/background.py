@@ -30,7 +30,7 @@ def run_in_background(options: Options, *, as_json: bool = False) -> int:
         return serve(replace(options, open_ui=False, started=_teller(tell)))
     os.close(tell)
     with open(hear, encoding="utf-8") as pipe:
-        word = pipe.read()
+        word = pipe.readline()  # not to its end: the app's processes hold the other end too
     if not word:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         click.echo(log.read_text(errors="replace"), err=True, nl=False)
@@ -74,7 +74,7 @@ def _leave(log: Path) -> None:
 
 def _teller(pipe: int) -> Callable[[str, str], None]:
     def started(run: str, url: str) -> None:
-        os.write(pipe, json.dumps({"run": run, "url": url}).encode())
+        os.write(pipe, (json.dumps({"run": run, "url": url}) + "\n").encode())
         os.close(pipe)
 
     return started

@@ -8,11 +8,12 @@ runtime a write is recorded; in a work's own process it is sent. Public attribut
 from __future__ import annotations
 
 import types
+from functools import partial
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lightning.app.core.state import State
-from lightning.app.errors import ComponentError, FlowError, StateValueError
+from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.values import pack
@@ -95,7 +96,24 @@ class Plain:
         raise FlowError(f"{flow._where}: only an app can be stopped or fail; run it with lightning run app")
 
 
+class Elsewhere(Plain):
+    """In a work's process, every other component: it lives elsewhere, and cannot be called from here."""
+
+    def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
+        raise WorkError(
+            f"{work._path or work._where}.run was called from another work: works do not call each other; let the "
+            "flow call both, and pass values from one to the other"
+        )
+
+    def start(self, work: LightningWork) -> None:
+        self.run(work)
+
+    def stop(self, work: LightningWork) -> None:
+        self.run(work)
+
+
 PLAIN = Plain()
+ELSEWHERE = Elsewhere()
 
 
 class Default:
@@ -295,7 +313,11 @@ _OWN = frozenset({"_state", "_binding", "_children", "_parent", "_origin", "_nam
 
 def _blank(cls: type[Component]) -> Component:
     """An instance as a pickle begins it: ``__init__`` has run already, in the runtime."""
-    return cls.__new__(cls)
+    component = cls.__new__(cls)
+    component._binding = ELSEWHERE
+    if component._kind == "work":
+        component.__dict__["run"] = partial(ELSEWHERE.run, component)
+    return component
 
 
 def _class_attribute(cls: type, name: str) -> Any:

@@ -12,7 +12,6 @@ import ctypes
 import fcntl
 import io
 import os
-import random
 import resource
 import signal
 import stat
@@ -21,7 +20,7 @@ import sys
 import traceback
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
@@ -65,12 +64,12 @@ def ensure_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number: this one
 
 
-def blocked_fork() -> int:
-    """Fork with all signals held back, in both. What arrives in the child waits until it is ready for it."""
+def quiet_fork(held: Collection[int]) -> int:
+    """Fork with these signals held back. What arrives in the child waits until it is ready for it."""
     with warnings.catch_warnings():
         # Newer Pythons count native threads and warn; whether they matter has been looked into (forking.py).
         warnings.simplefilter("ignore", DeprecationWarning)
-        before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
         try:
             pid = os.fork()
         except OSError:
@@ -83,7 +82,7 @@ def blocked_fork() -> int:
 
 def fork(supervisor: int) -> int:
     """Fork a work or the server: in a group of its own, dying with its supervisor, with default signals."""
-    pid = blocked_fork()
+    pid = quiet_fork(_NOT_FOR_SUPERVISORS)
     if pid:
         with suppress(OSError):  # both do it, so that it is true for both; it may have ended already
             os.setpgid(pid, pid)
@@ -154,7 +153,7 @@ def open_files() -> list[int]:
 
 
 def print_by_lines(*, replace: bool) -> None:
-    """Let ``print`` write whole lines at once; with ``replace``, to 1 and 2 whatever the app put in between."""
+    """Let ``print`` write whole lines at once; with ``replace``, to 1 and 2 whatever the app put there."""
     for name, fd in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         try:
@@ -231,7 +230,7 @@ def _close_range(first: int, last: int) -> None:
                 os.close(fd)
 
 
-def become(arguments: list[str], channel: int, environment: dict[str, str]) -> NoReturn:
+def become(arguments: list[str], channel: int, environment: Mapping[str, str]) -> NoReturn:
     """Be a new Python that runs these."""
     os.set_inheritable(channel, True)
     for number in _PYTHONS_OWN:
@@ -245,11 +244,10 @@ def python(arguments: Sequence[str]) -> list[str]:
     return [sys.executable, *flags, *arguments]
 
 
-def settle(title: str, environment: dict[str, str]) -> None:
-    """Be a forked process with marks and chances of its own."""
+def settle(plate: orphans.Nameplate, title: str, environment: Mapping[str, str]) -> None:
+    """Be a forked process with a name, an environment and chances of its own (``random`` sees to itself)."""
     os.environ.update(environment)
-    orphans.show_marks(title, dict(os.environ))
-    random.seed()
+    plate.show(title, environment)
     if (numpy := sys.modules.get("numpy.random")) is not None:
         numpy.seed()
     if (torch := sys.modules.get("torch.random")) is not None:

@@ -7,18 +7,17 @@ which descendants inherit even through sessions of their own: ``LIGHTNING_RUN``,
 ``LIGHTNING_WORK`` and ``LIGHTNING_PROCESS``, the number of the start.
 
 A process that was forked without an exec still shows the environment of the program it was forked from.
-``show_marks`` tells the kernel where the new one lies, so that ``/proc/PID/environ`` is true for it too.
+A ``Nameplate`` tells the kernel where the new one lies, so that ``/proc/PID/environ`` is true for it too.
 """
 
 from __future__ import annotations
 
 import ctypes
-import mmap
 import os
 import select
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 RUN = "LIGHTNING_RUN"
@@ -47,7 +46,7 @@ def adopt_orphans(adopt: bool) -> bool:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel SIGKILL this process when ``parent``'s forking thread ends; at once if it already did."""
+    """Have the kernel SIGKILL this process when ``parent``'s forking thread ends, or has ended already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died between the fork and the line above
         os._exit(1)
@@ -95,32 +94,41 @@ _STAT_FIELDS = {
 }
 
 
-def show_marks(title: str, environment: dict[str, str]) -> bool:
-    """Let ``/proc/PID/environ`` show ``environment``, and ``ps`` the title, for a process that did not exec.
+class Nameplate:
+    """What ``/proc/PID/environ`` and ``ps`` show of a process that was forked and did not exec.
 
-    False where the kernel has no such call: then only what the process execs shows its marks.
+    Made once, in the parent, so that a new process has next to nothing to do. Where the kernel has no such
+    call, only what a process execs shows its marks.
     """
-    shown_title = os.fsencode(title) + b"\0"
-    shown = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in environment.items())
-    # Private memory: the kernel shows no shared one here. It is never freed, for the kernel goes on reading.
-    memory = mmap.mmap(-1, len(shown_title) + len(shown), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.write(shown_title + shown)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    _shown.append(memory)
-    try:
-        with open("/proc/self/stat", "rb") as file:
+
+    def __init__(self) -> None:
+        self._area: _MemoryMap | None = None
+        self._environment = b"".join(
+            os.fsencode(f"{name}={value}") + b"\0"
+            for name, value in os.environ.items()
+            if name not in (RUN, WORK, PROCESS)
+        )
+        with suppress(OSError, IndexError), open("/proc/self/stat", "rb") as file:
             stat = file.read().rpartition(b")")[2].split()
-        area = _MemoryMap(**{name: int(stat[number - 3]) for name, number in _STAT_FIELDS.items()})
-    except (OSError, IndexError):
-        return False
-    area.brk = _libc.sbrk(0)
-    area.arg_start, area.arg_end = start, start + len(shown_title)
-    area.env_start, area.env_end = area.arg_end, area.arg_end + len(shown)
-    area.exe_fd = 0xFFFFFFFF
-    return _prctl(_PR_SET_MM, _PR_SET_MM_MAP, ctypes.addressof(area), ctypes.sizeof(area))
+            self._area = _MemoryMap(**{name: int(stat[number - 3]) for name, number in _STAT_FIELDS.items()})
+
+    def show(self, title: str, changes: Mapping[str, str]) -> bool:
+        """Call this process ``title``, with these changes of the environment."""
+        if (area := self._area) is None:
+            return False
+        shown_title = os.fsencode(title) + b"\0"
+        added = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in changes.items())
+        memory = ctypes.create_string_buffer(shown_title + added + self._environment)
+        _shown.append(memory)  # for the kernel goes on reading it
+        area.brk = _libc.sbrk(0)
+        area.arg_start = ctypes.addressof(memory)
+        area.arg_end = area.env_start = area.arg_start + len(shown_title)
+        area.env_end = area.arg_start + ctypes.sizeof(memory) - 1
+        area.exe_fd = 0xFFFFFFFF
+        return _prctl(_PR_SET_MM, _PR_SET_MM_MAP, ctypes.addressof(area), ctypes.sizeof(area))
 
 
-_shown: list[mmap.mmap] = []
+_shown: list[object] = []
 
 
 def marks(pid: int) -> dict[str, str]:
@@ -132,11 +140,11 @@ def marks(pid: int) -> dict[str, str]:
         return {}
     if b"LIGHTNING_" not in block:
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for entry in block.split(b"\0"):
         name, _, value = entry.partition(b"=")
         if name.startswith(b"LIGHTNING_"):
-            found[os.fsdecode(name)] = os.fsdecode(value)
+            found.setdefault(os.fsdecode(name), os.fsdecode(value))
     return found
 
 
@@ -216,7 +224,7 @@ def _end(pid: int, run_id: str, deadline: float) -> None:
 
 
 def end_children(chosen: Collection[int] | None = None) -> int:
-    """SIGKILL and reap children, and what becomes ours when they die; answer how many there were.
+    """SIGKILL and reap children, and what becomes ours when they die; answer how many had to be killed.
 
     ``chosen`` limits it to these and their process groups. Without it everything below this process ends.
     """
@@ -229,8 +237,10 @@ def end_children(chosen: Collection[int] | None = None) -> int:
             os.kill(pid, signal.SIGKILL)
         for pid in targets:
             with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-        ended += len(targets)
+                _, status = os.waitpid(pid, 0)
+                ended += (
+                    os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                )  # not by itself before
 
 
 def _group(pid: int) -> int:

@@ -34,7 +34,7 @@ _PIECES = 64
 
 
 def same_file(one: int, other: int) -> bool:
-    """Whether two descriptors lead to the same place, so that one pipe can serve both and keep their order."""
+    """Whether two descriptors lead to the same place: then one pipe can serve both and keep their order."""
     first, second = os.fstat(one), os.fstat(other)
     return (first.st_dev, first.st_ino, first.st_rdev) == (second.st_dev, second.st_ino, second.st_rdev)
 
@@ -42,7 +42,9 @@ def same_file(one: int, other: int) -> bool:
 class Sink:
     """One real destination. What it cannot take now, waits in it."""
 
-    def __init__(self, fd: int, name: str, selector: selectors.BaseSelector, notice: Callable[[str], None]) -> None:
+    def __init__(
+        self, fd: int, name: str, selector: selectors.BaseSelector, notice: Callable[[str], None]
+    ) -> None:
         self.sources: set[Source] = set()
         self.paused = False
         self.size = 0
@@ -52,7 +54,7 @@ class Sink:
         self._waiting: deque[bytes | memoryview] = deque()
         self._broken = False
         self._blocked = False
-        self._fd, self._write = _writer(fd)
+        self._fd, self._write, self.close = _writer(fd)
 
     def put(self, data: bytes) -> None:
         if data and not self._broken:
@@ -137,6 +139,7 @@ class Relay:
         return self._add(fd, self._err, False)
 
     def _add(self, fd: int, sink: Sink, flow: bool) -> Source:
+        os.set_blocking(fd, False)
         source = Source(fd, sink, flow=flow)
         self._sources[fd] = source
         sink.sources.add(source)
@@ -150,7 +153,10 @@ class Relay:
     def _ready(self, source: Source) -> None:
         if not source.open:
             return  # it ended earlier in this round
-        data = os.read(source.fd, _CHUNK)
+        try:
+            data = os.read(source.fd, _CHUNK)
+        except BlockingIOError:
+            return  # it was read earlier in this round
         if source.flow and data:
             self._let_works_go_first()
         self._take(source, data)
@@ -198,7 +204,7 @@ class Relay:
         os.close(source.fd)
 
     def drain(self, sources: Sequence[Source]) -> None:
-        """Take in what has been written so far, whoever still holds the other ends, however full the sinks."""
+        """Take in what has been written so far, whoever holds the other ends, however full the sinks."""
         for source in sources:
             while source.open and (size := _readable(source.fd)):
                 data = os.read(source.fd, size)
@@ -244,6 +250,13 @@ class Relay:
                 for source in sink.sources:
                     self._watch(source)
 
+    def close(self) -> None:
+        """Carry nothing more."""
+        for source in list(self._sources.values()):
+            self._close(source)
+        for sink in self._sinks:
+            sink.close()
+
     def finish(self, patience: float) -> None:
         """Write what waits, as long as it gets less; give up when nothing moved for ``patience`` seconds."""
         for sink in self._sinks:
@@ -263,8 +276,8 @@ def _readable(fd: int) -> int:
 _Pieces = list[bytes | memoryview]
 
 
-def _writer(fd: int) -> tuple[int, Callable[[_Pieces], int]]:
-    """A descriptor to wait for, and a write that never waits.
+def _writer(fd: int) -> tuple[int, Callable[[_Pieces], int], Callable[[], None]]:
+    """A descriptor to wait for, a write that never waits, and what closes what was opened for it.
 
     O_NONBLOCK belongs to the open file, which is shared with the shell and whoever else has it; so a
     terminal or pipe is opened once more, for us. Where that is refused (a terminal of another user), no more
@@ -273,7 +286,7 @@ def _writer(fd: int) -> tuple[int, Callable[[_Pieces], int]]:
     kind = os.fstat(fd).st_mode
     if stat.S_ISSOCK(kind):
         peer = socket.socket(fileno=os.dup(fd))
-        return peer.fileno(), lambda pieces: peer.sendmsg(pieces, [], socket.MSG_DONTWAIT)
+        return peer.fileno(), lambda pieces: peer.sendmsg(pieces, [], socket.MSG_DONTWAIT), peer.close
     if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
         try:
             own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -286,6 +299,6 @@ def _writer(fd: int) -> tuple[int, Callable[[_Pieces], int]]:
                     raise BlockingIOError
                 return os.write(fd, pieces[0][: select.PIPE_BUF])
 
-            return fd, careful
-        return own, lambda pieces: os.writev(own, pieces)
-    return fd, lambda pieces: os.writev(fd, pieces)  # a file: it never says "later"
+            return fd, careful, lambda: None
+        return own, lambda pieces: os.writev(own, pieces), lambda: os.close(own)
+    return fd, lambda pieces: os.writev(fd, pieces), lambda: None  # a file: it never says "later"

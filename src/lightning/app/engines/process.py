@@ -123,9 +123,9 @@ class ProcessEngine:
         try:
             if self.why_spawn:
                 return _execute(theirs.fileno(), lifeline, settings)
-            pid = birth.blocked_fork()
+            pid = birth.quiet_fork(signal.valid_signals())
             if pid == 0:
-                self._control.detach()  # closed in the supervisor with everything else that it does not need
+                self._control.close()
                 supervise(theirs, lifeline, settings, app, body)
             return pid
         finally:
@@ -134,6 +134,8 @@ class ProcessEngine:
     # -- what an engine does ----------------------------------------------------------------------
 
     def start(self, placement: Placement) -> ProcessWorker:
+        if self._closed:
+            raise EngineError(f"{placement.work} was not started: the engine has been closed")
         method, why = self._method(placement)
         try:
             ours, theirs = socket.socketpair()
@@ -152,7 +154,9 @@ class ProcessEngine:
     def _method(self, placement: Placement) -> tuple[str, str]:
         wanted = placement.start_method
         if wanted not in _METHODS:
-            raise EngineError(f"{placement.work}: start_method is {wanted!r}, but can be 'fork', 'spawn' or None")
+            raise EngineError(
+                f"{placement.work}: start_method is {wanted!r}; it can be 'fork', 'spawn' or None"
+            )
         if wanted == "fork" and self.why_spawn:
             return "spawn", f"the work asks for fork, but {self.why_spawn}"
         if wanted:
@@ -232,10 +236,10 @@ class ProcessEngine:
 
     def _post(self, order: Order, *fds: int) -> None:
         """Send an order, and with it descriptors, which are closed here."""
-        if self._closed:
+        if self._closed:  # and with it every work: there is nobody to tell
             for fd in fds:
                 os.close(fd)
-            raise EngineError("the process engine has been closed")
+            return
         self._outbox.append((self._encoder.encode(order), fds))
         self._flush()
 

@@ -60,7 +60,8 @@ class Stop(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class Serve(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Run the server: ``main`` is "module:function", called with a descriptor and these. With it: the listener."""
+    """Run the server: ``main`` is "module:function", called with a listening descriptor, which comes with
+    this, and the arguments."""
 
     main: str
     arguments: dict[str, Any]
@@ -150,6 +151,8 @@ class Supervisor:
         self._app = app
         self._body = body
         self._me = os.getpid()
+        self._plate = orphans.Nameplate()
+        self._plate.show(f"lightning: supervisor of {settings.run}", {orphans.RUN: settings.run})
         self._selector = selectors.DefaultSelector()
         self._relay = Relay(self._selector, lambda text: self._tell(Noted(text)))
         self._orders = msgspec.msgpack.Decoder(Order)
@@ -173,6 +176,13 @@ class Supervisor:
         self._selector.register(birth.wake_on_children(), selectors.EVENT_READ, self._reap)
 
     def run(self) -> None:
+        """Until the runtime is done or gone, and with it everything below."""
+        try:
+            self._rounds()
+        finally:
+            self._relay.close()
+
+    def _rounds(self) -> None:
         while not self._finished:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
@@ -284,7 +294,7 @@ class Supervisor:
         try:
             pid = birth.fork(self._me)
             if pid == 0:
-                self._live(order.work, order.method, channel, writes, marks)
+                self._live(order, channel, writes, marks)
         except OSError:
             for fd in reads:
                 os.close(fd)
@@ -309,15 +319,15 @@ class Supervisor:
             raise
         return reads, writes
 
-    def _live(self, work: str, method: str, channel: int, writes: list[int], marks: dict[str, str]) -> NoReturn:
+    def _live(self, order: Start, channel: int, writes: list[int], marks: dict[str, str]) -> NoReturn:
         with birth.last_breath():
             birth.take_streams(writes[0], writes[-1])
             birth.close_all_but([*self._kept, channel], self._settings.files)
-            if method == "spawn":
+            if order.method == "spawn":
                 birth.become([*self._settings.program, "--fd", str(channel)], channel, marks)
-            birth.settle(f"lightning: {work} of {self._settings.run}", marks)
+            birth.settle(self._plate, f"lightning: {order.work} of {self._settings.run}", marks)
             if self._body is None:
-                raise RuntimeError(f"work {work} was to be forked from a supervisor that does not hold the app")
+                raise RuntimeError(f"{order.work} was to be forked from a supervisor without the app")
             birth.leave(self._body(socket.socket(fileno=channel), self._app))
 
     def _start_server(self) -> None:
@@ -336,7 +346,8 @@ class Supervisor:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 birth.take_streams(write, write)
                 birth.close_all_but([*self._kept, listener], self._settings.files)
-                birth.settle(f"lightning: server of {self._settings.run}", {orphans.RUN: self._settings.run})
+                marks = {orphans.RUN: self._settings.run}
+                birth.settle(self._plate, f"lightning: server of {self._settings.run}", marks)
                 birth.leave(pkgutil.resolve_name(order.main)(listener, **order.arguments) or 0)
         os.close(write)
         self._server = Child(0, "server", pid, [self._relay.add_error(read)])
@@ -414,10 +425,12 @@ class Supervisor:
             self._tell(Noted(f"the server ended ({why or 'exit code 0'}) and is started again"))
             self._start_server()
         else:
-            self._tell(Noted(f"the server ended {_SERVER_STARTS} times ({why or 'exit code 0'}) and stays down"))
+            self._tell(
+                Noted(f"the server ended {_SERVER_STARTS} times ({why or 'exit code 0'}) and stays so")
+            )
 
     def _hunt(self) -> bool:
-        """End what has become our child and whose work has ended; answer whether some of it still has grace."""
+        """End what has become our child and whose work has ended; answer whether some still has grace."""
         now = time.monotonic()
         spared = False
         fading = {child.pid: child for child in self._fading.values()}
@@ -481,13 +494,14 @@ def _remedy(error: OSError, works: int) -> str:
     return error.strerror or str(error)
 
 
-def supervise(control: socket.socket, lifeline: int, settings: Settings, app: object, body: Body | None) -> NoReturn:
+def supervise(
+    control: socket.socket, lifeline: int, settings: Settings, app: object, body: Body | None
+) -> NoReturn:
     """Be the supervisor, in a process made for it, until the runtime is done or gone."""
     with birth.last_breath():
         kept = birth.withdraw([control.fileno(), lifeline])
         orphans.adopt_orphans(True)
         os.environ[orphans.RUN] = settings.run
-        orphans.show_marks(f"lightning: supervisor of {settings.run}", {orphans.RUN: settings.run})
         if settings.forks and body is None:
             from lightning.app.engines import host
 

@@ -43,7 +43,7 @@ def loading() -> Loading | None:
 def load_app(file: str | os.PathLike[str], args: Sequence[str] = ()) -> LightningApp:
     """Import ``file`` afresh, with ``args`` as its arguments, and give the one app that it makes.
 
-    The module is then in ``sys.modules`` under ``app_module(file)``.
+    Its module is in ``sys.modules`` under the name ``app_module(file)``.
     """
     from lightning.app.core.app import LightningApp
 
@@ -52,18 +52,23 @@ def load_app(file: str | os.PathLike[str], args: Sequence[str] = ()) -> Lightnin
     sys.argv = [os.fspath(file), *args]
     sys.modules.pop(name, None)
     module, ran = _import(path, name)
-    apps = {name: value for name, value in vars(module).items() if isinstance(value, LightningApp)}
-    candidates = {id(app): app for app in (*apps.values(), *ran)}
-    if not candidates:
+    named = [value for value in vars(module).values() if isinstance(value, LightningApp)]
+    apps = list({id(app): app for app in (*named, *ran)}.values())
+    if not apps:
         raise AppLoadError(refusals.no_app(path, module))
-    if len(candidates) > 1:
-        raise AppLoadError(refusals.many_apps(path, list(apps)))
-    return candidates.popitem()[1]
+    if len(apps) > 1:
+        raise AppLoadError(refusals.many_apps(path, module, apps))
+    return apps[0]
 
 
 def app_module(file: str | os.PathLike[str]) -> str:
-    """The name under which ``file`` is imported: its stem, unless that is another module's name."""
+    """The name under which ``file`` is imported: its stem, unless that is another module's name.
+
+    ``__main__`` for the file that Python was started with.
+    """
     path = os.path.abspath(file)
+    if not _is_another(sys.modules["__main__"], path):
+        return "__main__"
     stem = Path(path).stem
     name = stem if stem.isidentifier() else "app_" + "".join(c if c.isalnum() else "_" for c in stem)
     while name in sys.stdlib_module_names or name == "lightning" or _is_another(sys.modules.get(name), path):

@@ -306,7 +306,9 @@ class Runtime:
                 self.root.run()
             else:
                 self._run_single_work()
-            if mirror.over is not None:
+            if self._signal:
+                self._stop_by_signal()
+            elif mirror.over is not None:
                 raise FlowError(
                     f"the pass had ended at {mirror.over_at} ({mirror.over}), but the exception that said so was "
                     "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"

@@ -12,11 +12,17 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import lightning.app
+from lightning.app.core.tracebacks import user_traceback
 from lightning.app.errors import NotFoundError
 
+if TYPE_CHECKING:
+    from lightning.app.core.app import LightningApp
+
 OUR_FOLDER = os.path.dirname(os.path.abspath(lightning.app.__file__)) + os.sep
+SHIM = os.path.join(os.path.dirname(os.path.dirname(OUR_FOLDER)), "__init__.py")
 
 PACKAGES = {
     "PIL": "pillow",
@@ -36,12 +42,14 @@ def missing(named: str, path: str) -> NotFoundError:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         return NotFoundError(f"no file {named}: there is no folder {folder}")
-    near = sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".py"))
-    close = difflib.get_close_matches(os.path.basename(path), near, n=1)
+    near = sorted(
+        entry.name.removesuffix(".py") for entry in os.scandir(folder) if entry.name.endswith(".py")
+    )
+    close = difflib.get_close_matches(os.path.basename(path).removesuffix(".py"), near, n=1)
     if close:
-        remedy = f"Did you mean {os.path.join(os.path.dirname(named), close[0])}?"
+        remedy = f"Did you mean {os.path.join(os.path.dirname(named), close[0])}.py?"
     elif near:
-        remedy = f"There: {', '.join(near[:5])}{' ...' if near[5:] else ''}"
+        remedy = f"There is {'.py, '.join(near[:5])}.py{' ...' if near[5:] else ''}"
     else:
         remedy = "There is no Python file in that folder."
     return NotFoundError(f"no file {os.path.basename(path)} in {folder}\n{remedy}")
@@ -56,7 +64,9 @@ def folder(path: str) -> str:
 def failed(path: str, error: BaseException) -> str:
     """The file did not run to its end: ``error`` came out of it."""
     if isinstance(error, SyntaxError):
-        return f"{path} cannot be read as Python\n{users_traceback(error)}"
+        imported = any(_is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+        told = user_traceback(error) if imported else "".join(traceback.format_exception_only(error))
+        return f"{path} cannot be read as Python\n{told.rstrip()}"
     if isinstance(error, ValueError) and error.__traceback__ is not None and not error.__traceback__.tb_next:
         return f"{path} cannot be read as Python: {error}"  # a zero byte, in older Pythons
     file, line = _place(path, error)
@@ -70,7 +80,7 @@ def failed(path: str, error: BaseException) -> str:
         )
     if isinstance(error, ImportError):
         return f"{where}: {error}\n{quoted}{_import_remedy(path, error)}"
-    return f"{where}: the app's file failed\n{users_traceback(error)}"
+    return f"{where}: the app's file failed\n{user_traceback(error).rstrip()}{_meant(error)}"
 
 
 def no_app(path: str, module: ModuleType) -> str:
@@ -88,33 +98,19 @@ def no_app(path: str, module: ModuleType) -> str:
     return "\n".join(lines)
 
 
-def many_apps(path: str, names: list[str]) -> str:
-    places = _assigned(path)
-    said = [f"{name} (line {places[name]})" if name in places else name for name in names]
-    if len(said) < 2:
-        said.append("one that is run without a name")
+def many_apps(path: str, module: ModuleType, apps: list[LightningApp]) -> str:
+    names = {id(value): name for name, value in vars(module).items()}
+    said = []
+    for app in apps:
+        file, line = app.defined_at
+        elsewhere = "" if file == path else f"{file}, "
+        said.append(f"{names.get(id(app), 'one without a name')} ({elsewhere}line {line})")
     listed = f"{', '.join(said[:-1])} and {said[-1]}"
     return f"{path} has more than one app: {listed}\nKeep one of them at module level"
 
 
-def users_traceback(error: BaseException) -> str:
-    """The traceback without our frames and those of the import machinery, in every cause it has."""
-    story = traceback.TracebackException.from_exception(error, compact=True)
-    for part in _parts(story):
-        part.stack[:] = [frame for frame in part.stack if _is_users(frame.filename)]
-    bare = isinstance(error, SyntaxError) and not story.stack
-    return "".join(story.format_exception_only() if bare else story.format()).rstrip()
-
-
-def _parts(story: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
-    yield story
-    for part in (story.__cause__, story.__context__, *(story.exceptions or ())):
-        if part is not None:
-            yield from _parts(part)
-
-
 def _is_users(file: str) -> bool:
-    return not file.startswith((OUR_FOLDER, "<frozen importlib"))
+    return not file.startswith((OUR_FOLDER, SHIM, "<frozen importlib"))
 
 
 def _place(path: str, error: BaseException) -> tuple[str, int]:
@@ -140,6 +136,14 @@ def _import_remedy(path: str, error: ImportError) -> str:
     return ""
 
 
+def _meant(error: BaseException) -> str:
+    """What Python itself would suggest: before 3.12 it does so only where it prints the traceback."""
+    if sys.version_info >= (3, 12) or not isinstance(error, AttributeError) or not error.name:
+        return ""
+    close = difflib.get_close_matches(error.name, dir(error.obj), n=1)
+    return f". Did you mean: {close[0]!r}?" if close else ""
+
+
 def _made_apps(path: str) -> Iterator[tuple[int, str]]:
     """Where the file calls ``LightningApp``, and what keeps that from happening when it is imported."""
 
@@ -155,16 +159,3 @@ def _made_apps(path: str) -> Iterator[tuple[int, str]]:
             yield from look(ast.iter_child_nodes(node), within)
 
     return look([ast.parse(Path(path).read_bytes())], "")
-
-
-def _assigned(path: str) -> dict[str, int]:
-    """The last line on which the module gave each of its names a value."""
-    lines: dict[str, int] = {}
-    for node in ast.parse(Path(path).read_bytes()).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            lines.update(dict.fromkeys((alias.asname or alias.name for alias in node.names), node.lineno))
-            continue
-        for part in ast.walk(node):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                lines[part.id] = part.lineno
-    return lines

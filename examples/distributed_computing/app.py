@@ -1,0 +1,24 @@
+"""Two independent pieces of code, each on a machine of its own."""
+
+# app.py
+import lightning as L
+
+class LitWorker(L.LightningWork):
+    def run(self, message):
+        print(message)
+
+class LitWorkflow(L.LightningFlow):
+    def __init__(self) -> None:
+        super().__init__()
+
+        # runs on machine 1
+        self.work_A = LitWorker(cloud_compute=L.CloudCompute('cpu'))
+
+        # runs on machine 2
+        self.work_B = LitWorker(cloud_compute=L.CloudCompute('gpu'))
+
+    def run(self):
+        self.work_A.run("running code A on a CPU machine")
+        self.work_B.run("running code B on a GPU machine")
+
+app = L.LightningApp(LitWorkflow())

@@ -1,0 +1,1 @@
+"""What a user sees: real command lines, real processes, real output."""
