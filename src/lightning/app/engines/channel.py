@@ -1,12 +1,11 @@
 """One end of a stream between a runtime and a host: frames in order, none lost, none twice.
 
-A frame is a 4-byte big-endian length and a msgpack array ``[seq, ack, message]``. ``seq`` counts what this end
-has posted, from 1; ``ack`` says how much of the other end's it had taken in *when the message was posted*, so
-whoever posts decides what a message knows of the other side: ``acknowledge`` first, then ``post``.
+A frame is a 4-byte big-endian length and a msgpack array ``[seq, ack, message]``. ``seq`` counts what this
+end has posted, from 1; ``ack`` says how much of the other end's it had taken in *when it was posted*. So posts decides what a message knows of the other side: ``acknowledge`` first, then ``post``.
 
 A frame is kept until the other end has acknowledged it, and is sent again, the same bytes, after a reconnect
-(``reattach``). What arrives is decoded by type: nothing else than the messages of ``kernel.messages`` gets in,
-nothing larger than 64 MB, nothing out of order.
+(``reattach``). What arrives is decoded by type: nothing else than the messages of ``kernel.messages`` gets
+in, nothing larger than 64 MB, nothing out of order.
 
 The end of a channel is told by ``receive`` alone, after all that had arrived. Sending to a peer that is gone
 is not an error: what was posted is kept for the peer that may come back.
@@ -102,7 +101,7 @@ class Channel:
         return seq
 
     def acknowledge(self, upto: int) -> None:
-        """Everything up to this ``seq`` has been taken in. Rides on the next message, or goes by ``post_ack``."""
+        """All up to this ``seq`` has been taken in. Rides on the next message, or goes by ``post_ack``."""
         if upto > self._taken:
             self._taken = upto
 
@@ -159,7 +158,8 @@ class Channel:
         """
         inbox, fill = self._inbox, self._fill
         try:
-            read = self._stream.recv_into(inbox[fill:] if fill else inbox, 0, 0 if wait else socket.MSG_DONTWAIT)
+            flags = 0 if wait else socket.MSG_DONTWAIT
+            read = self._stream.recv_into(inbox[fill:] if fill else inbox, 0, flags)
         except BlockingIOError:
             return []
         except OSError as error:
@@ -203,7 +203,7 @@ class Channel:
         if seq <= self._received:
             return False  # sent again after a reconnect
         if seq != self._received + 1:
-            raise ProtocolError(f"message {seq} arrived after message {self._received}: what is between is lost")
+            raise ProtocolError(f"message {seq} arrived after {self._received}: what is between is lost")
         self._received = seq
         return True
 

@@ -30,7 +30,7 @@ class Live(Plain):
 
     def __init__(self, channel: Channel) -> None:
         self.running = False
-        self.deferred: Callable[[], None] | None = None  # what an interrupted write is to do when it is through
+        self.deferred: Callable[[], None] | None = None  # what a write is to do once it is through
         self.port_read: Callable[[], None] | None = None  # told when the work asks for its port
         self._channel = channel
         self._lock = threading.RLock()
@@ -68,8 +68,8 @@ class Live(Plain):
             except TooLarge:
                 revert(component._state, undo)
                 raise StateValueError(
-                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB that can "
-                    "be sent at once; wrap it in lightning.app.storage.Payload"
+                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB that "
+                    "can be sent at once; wrap it in lightning.app.storage.Payload"
                 ) from None
             self._pending.append((seq, delta, undo))
             self._shadow.follow(delta)
@@ -158,19 +158,19 @@ class Live(Plain):
         if found is None:
             return
         if isinstance(found, StateValueError):
-            self.say(Noticed(f"{found}. It was put there in a way that bypasses tracking: nobody else sees it"))
+            self.say(Noticed(f"{found}. It was put there past the tracking: nobody else sees it"))
             return
         self.change(self._work, found)
         self.say(
             Noticed(
-                f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: others see "
-                "it only now. Work on a plain list and assign it, or use the attribute's own methods"
+                f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: others "
+                "see it only now. Work on a plain list and assign it, or use the attribute's own methods"
             )
         )
 
     # -- a fork made by the work ------------------------------------------------------------------
 
-    def detach(self) -> None:
+    def separate(self) -> None:
         """In a process that the work forked: what is written there stays there."""
         self._apart = True
         self._lock = threading.RLock()
@@ -182,8 +182,8 @@ class Live(Plain):
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"{component._where}.{delta.path[0]} was set in a process that the work has forked: it stays there. "
-                "Return the value to the work's own process and set it there",
+                f"{component._where}.{delta.path[0]} was set in a process that the work has forked: it stays "
+                "there. Return the value to the work's own process and set it there",
                 RuntimeWarning,
                 stacklevel=4,
             )

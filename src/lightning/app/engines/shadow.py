@@ -59,7 +59,7 @@ class Shadow:
         return self._took <= CHEAP or self._took <= SHARE * (time.perf_counter() - self._looked)
 
     def differences(self, where: str) -> Iterator[tuple[str, Delta | StateValueError]]:
-        """Every attribute that changed in silence: with the change nobody was told of, or why it cannot be told."""
+        """Every attribute that changed in silence: the change to be told, or why it cannot be."""
         began = time.perf_counter()
         for name in list(self._known):
             if (found := self.difference(name, where)) is not None:
