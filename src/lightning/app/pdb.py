@@ -46,8 +46,8 @@ def _stop_in(frame: FrameType) -> None:
         if place not in _told:
             _told.add(place)
             print(
-                f"{place[0]}:{place[1]}: breakpoint() found no terminal and goes on; start the app in a terminal, "
-                "or with `lightning run app --debug`, where a debugger listens on stdin",
+                f"{place[0]}:{place[1]}: breakpoint() found no terminal and goes on; start the app in a "
+                "terminal, or with `lightning run app --debug`, where a debugger listens on stdin",
                 file=sys.stderr,
             )
         return

@@ -1,7 +1,8 @@
 """One end of a stream between a runtime and a host: frames in order, none lost, none twice.
 
 A frame is a 4-byte big-endian length and a msgpack array ``[seq, ack, message]``. ``seq`` counts what this
-end has posted, from 1; ``ack`` says how much of the other end's it had taken in *when it was posted*. So posts decides what a message knows of the other side: ``acknowledge`` first, then ``post``.
+end has posted, from 1; ``ack`` says how much of the other end's it had taken in *when it was posted*. So who
+posts decides what a message knows of the other side: ``acknowledge`` first, then ``post``.
 
 A frame is kept until the other end has acknowledged it, and is sent again, the same bytes, after a reconnect
 (``reattach``). What arrives is decoded by type: nothing else than the messages of ``kernel.messages`` gets

@@ -221,7 +221,7 @@ def _plain(text: str, longest: int) -> str:
 
 def _flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:  # at every call: suppress() would take longer than the flush
+        try:  # noqa: SIM105 - at every call, and suppress() takes longer than the flush
             stream.flush()
         except (AttributeError, OSError, ValueError):
             pass

@@ -68,8 +68,8 @@ class Live(Plain):
             except TooLarge:
                 revert(component._state, undo)
                 raise StateValueError(
-                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB that "
-                    "can be sent at once; wrap it in lightning.app.storage.Payload"
+                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB "
+                    "that can be sent at once; wrap it in lightning.app.storage.Payload"
                 ) from None
             self._pending.append((seq, delta, undo))
             self._shadow.follow(delta)
@@ -163,8 +163,8 @@ class Live(Plain):
         self.change(self._work, found)
         self.say(
             Noticed(
-                f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: others "
-                "see it only now. Work on a plain list and assign it, or use the attribute's own methods"
+                f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: "
+                "others see it only now. Work on a plain list and assign it, or use the attribute's own methods"
             )
         )
 
