@@ -17,7 +17,6 @@ from lightning.app.core.app import LightningApp
 from lightning.app.core.flow import LightningFlow
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.inline import InlineEngine
-from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.runtime.clock import VirtualClock
 from lightning.app.runtime.log import Log
@@ -31,7 +30,7 @@ class Harness:
         self,
         app: LightningApp | LightningFlow | LightningWork,
         *,
-        journal: Journal | None = None,
+        journal: MemoryJournal | None = None,
         clock: VirtualClock | None = None,
         timezone: str = "UTC",
         log_level: str = "warning",
@@ -114,7 +113,7 @@ class Harness:
         self.runtime.close()
 
 
-def crash(harness: Harness) -> Journal:
-    """Forget everything but the journal, as a kill would."""
+def crash(harness: Harness) -> MemoryJournal:
+    """Forget everything but what the journal has committed, as a kill would."""
     harness.runtime.abandon()
-    return harness.journal
+    return harness.journal.reopen()
