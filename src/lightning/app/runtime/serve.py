@@ -17,6 +17,7 @@ from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
+from lightning.app.errors import EngineError, JournalError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.runs import Run, Runs
@@ -75,6 +76,9 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
             code, reason = _run(app, options, module, opened, place, log, config)
         except StoppedEarly:
             opened.end(0, "signal")
+            raise
+        except (EngineError, JournalError):
+            opened.end(1, "interrupted")  # no fault of the app: --resume goes on from here
             raise
         except BaseException:
             opened.end(1, "failed")
