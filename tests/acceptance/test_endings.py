@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import RunApp
-from .terminal import _ended, STARTING
+from .terminal import STARTING, ended
 
 WriteApp = Callable[[str], Path]
 
@@ -212,7 +212,7 @@ def test_what_survives_the_death_of_both_is_ended_by_the_next_command(
     meta.write_text(re.sub(r'"started_at": [\d.]+', '"started_at": 1.0', meta.read_text()))
     second = run_app("app.py")
     second.line(PIDS)
-    assert all(_ended(pid, 2.0) for pid in first.processes())
+    assert all(ended(pid, 2.0) for pid in first.processes())
     second.stop()
 
 
