@@ -74,8 +74,7 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pid in self.processes():
-            _kill(pid)
+        self.kill()
         self.process.wait()
         for reader in self._readers:
             reader.join()
@@ -130,6 +129,12 @@ class Terminal:
     def interrupt(self) -> None:
         """Ctrl-C: the terminal sends SIGINT to the whole foreground process group."""
         os.killpg(self.process.pid, signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the run, oldest first."""
+        for pid in self.processes():
+            with suppress(ProcessLookupError):  # the others end when the first are gone
+                os.kill(pid, signal.SIGKILL)
 
     def end(self, code: int) -> None:
         """Wait for the end; the exit code is this, all output is in, and no process of the run is left."""
@@ -233,8 +238,3 @@ def _command(pid: int) -> str:
         return f"{pid} {Path('/proc', str(pid), 'cmdline').read_bytes().replace(bytes(1), b' ').decode()}"
     except OSError:
         return f"{pid} (ended just now)"
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
