@@ -23,9 +23,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lightning.app import pdb
+from lightning.app.core.component import ELSEWHERE
 from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.work import LightningWork
 from lightning.app.engines import birth
 from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
@@ -46,9 +49,6 @@ from lightning.app.kernel.messages import (
     Write,
 )
 from lightning.app.kernel.values import Pickled, pack, unpack
-
-if TYPE_CHECKING:
-    from lightning.app.core.work import LightningWork
 
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
@@ -93,11 +93,14 @@ class Host:
         self.name = message.work
         try:
             if message.app_file:
-                from lightning.app.runtime.loader import load_module
-
-                load_module(message.app_file, message.app_module)
-            self.work = pickle.loads(message.body)
-            self.live.bind(self.work, message.state)
+                # The loader is the runtime's: a host asks for it by name, and leans on nothing else up there.
+                loader = import_module("lightning.app.runtime.loader")
+                loader.load_module(message.app_file, message.app_module)
+            work = pickle.loads(message.body)
+            if not isinstance(work, LightningWork):
+                raise WorkError(f"{self.name}: what arrived to be it is a {type(work).__name__}")
+            self.live.bind(work, message.state)
+            self.work = work
         except WorkStopped:
             raise
         except BaseException as error:
@@ -123,34 +126,34 @@ class Host:
         """Run one call to its end, whatever that is."""
         work = self.work
         work._call_id = call.call_id
+        self.live.running = True
         try:
             try:
                 args = [_opened(unpack(each)) for each in call.args]
                 kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
                 result = work.run(*args, **kwargs)
             finally:
+                self.live.running = False
+                work._call_id = ""
                 if self._answering is not None and self._answering.armed:
                     self._answering.end()
                 self.live.find_bypassed()
         except WorkStopped:
             raise
         except BaseException as error:
-            return self._raised(call, error)
+            return self._raised(call.call, error)
         try:
             return Returned(call.call, pack(result, "it"))
         except StateValueError as error:
-            return self._raised(call, self._refusal(f"what cannot be sent: {error}"))
+            return self._raised(call.call, self._refusal(f"what cannot be sent: {error}"))
 
     def answer(self, outcome: Returned | Raised) -> None:
         """Send how a call ended, behind all that it printed and wrote."""
         _flush_output()
-        if type(outcome) is Raised:
-            self.live.say(outcome)
-            return
         try:
             self.live.say(outcome, LARGEST_RESULT)
         except TooLarge as error:
-            self.live.say(self._raised(outcome, self._refusal(f"more than can be sent: {error}")))
+            self.live.say(self._raised(outcome.call, self._refusal(f"more than can be sent: {error}")))
 
     def leave(self) -> None:
         """The orderly end: ``on_exit``, and goodbye."""
@@ -163,14 +166,14 @@ class Host:
         _flush_output()
         self.live.say(Left())
 
-    def _raised(self, call: Call | Returned, error: BaseException) -> Raised:
+    def _raised(self, call: int, error: BaseException) -> Raised:
         try:
             self.work.on_exception(error)
         except WorkStopped:
             raise
         except BaseException as another:
             self._notice("on_exception", another)
-        return Raised(call.call, *_told(error, "run"))
+        return Raised(call, *_told(error, "run"))
 
     def _refusal(self, what: str) -> WorkError:
         code = type(self.work).run.__code__
@@ -189,17 +192,16 @@ def _opened(value: Any) -> Any:
 
 
 def _told(error: BaseException, where: str) -> tuple[str, str, str]:
-    """What a message says of an exception: its kind, its message, and the traceback in the user's own frames."""
-    kind = type(error).__qualname__
-    if isinstance(error, SystemExit):
-        return kind, f"{where} called sys.exit({'' if error.code is None else repr(error.code)})", _trace(error)
+    """What is sent of an exception: its kind, its message, and the traceback in the user's own frames."""
     try:
         message = str(error)
     except Exception:
         message = "(its message could not be made)"
-    if isinstance(error, WorkError) and error.__traceback__ is None:
-        return kind, _plain(message, _LONGEST_MESSAGE), ""  # ours, about what came back: no line of the user's raised it
-    return kind, _plain(message, _LONGEST_MESSAGE), _trace(error)
+    if isinstance(error, SystemExit):
+        message = f"{where} called sys.exit({'' if error.code is None else repr(error.code)})"
+    # An error of ours about what ``run`` returned has no traceback: no line of the user's raised it.
+    trace = _trace(error) if error.__traceback__ is not None else ""
+    return type(error).__qualname__, _plain(message, _LONGEST_MESSAGE), trace
 
 
 def _trace(error: BaseException) -> str:
@@ -212,16 +214,17 @@ def _trace(error: BaseException) -> str:
 def _plain(text: str, longest: int) -> str:
     """Text that can be sent: of a bounded length, and without the halves of characters."""
     if len(text) > longest:
-        text = f"{text[: longest // 2]}\n[... {len(text) - longest} characters left out ...]\n{text[-longest // 2 :]}"
+        left_out = f"[... {len(text) - longest} characters left out ...]"
+        text = f"{text[: longest // 2]}\n{left_out}\n{text[-longest // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        try:  # noqa: SIM105 - at every call, and suppress() takes longer than the flush
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            pass  # the user took it away, or closed it
+            pass
 
 
 # -- a process ------------------------------------------------------------------------------------
@@ -393,7 +396,7 @@ class Life:
         global _current
         if _current is self._host:
             _current = None
-        self._live.detach()
+        self._live.separate()
         self._channel.close()
         if self._switch is not None:
             self._switch.close()
@@ -401,9 +404,14 @@ class Life:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def main(sock: socket.socket, app: object = None) -> int:
-    """Be the host of a work at the other end of ``sock``. ``app`` keeps what was inherited alive."""
-
+def main(sock: socket.socket, app: Any = None) -> int:
+    """Be the host of a work for whoever is at the other end of ``sock``. ``app`` was inherited by a fork."""
+    if app is not None:
+        for component in app.root._walk():
+            component._binding = ELSEWHERE
+            if isinstance(component, LightningWork):
+                component._bind(ELSEWHERE, records=True)
+    pdb.install()
     return Life(sock).live()
 
 
