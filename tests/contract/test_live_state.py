@@ -97,8 +97,7 @@ class Work(L.LightningWork):
         self.n = 0
         self.word = ""
         self.nested = {"a": {"b": []}, "rows": [{"cells": []}]}
-        self.over = False
-        self.flow_told = ""
+        self.wrote_all = self.over = False
 
     def run(self):
         for i in range(ROUNDS):
@@ -122,12 +121,10 @@ class Flow(L.LightningFlow):
         super().__init__()
         self.work = Work()
         self.i = 0
-        self.told = ""
 
     def run(self):
         same = self.work.run()
-        if self.i < ROUNDS and self.work.log:
-            i = self.i
+        for i in range(self.i, min(self.i + 5, ROUNDS) if self.work.log else self.i):
             self.work.log.append(["flow", i])
             self.work.table[f"flow {i}"] = i
             self.work.table["both"] = -i
@@ -136,8 +133,8 @@ class Flow(L.LightningFlow):
             self.work.word = f"flow {i}"
             self.work.nested["a"]["b"].append(-i)
             self.work.nested["rows"][0]["cells"] = [-i]
-            self.i += 1
-        elif self.i == ROUNDS and "wrote_all" in self.work.state_of_mine() and not self.work.over:
+            self.i = i + 1
+        if self.i == ROUNDS and self.work.wrote_all:
             self.work.over = True
         if same is not None:
             print("the work has what the flow has:", same == told(self.work))
@@ -148,8 +145,7 @@ app = L.LightningApp(Flow())
 
 
 def test_flow_work_and_journal_agree_after_concurrent_writes_from_both_sides(stage: Stage) -> None:
-    source = AGREEMENT.replace('"wrote_all" in self.work.state_of_mine()', 'getattr(self.work, "wrote_all", False)')
-    assert stage.play(source) == ["the work has what the flow has: True"]
+    assert stage.play(AGREEMENT) == ["the work has what the flow has: True"]
     state = stage.model().components["root.work"].state
     log = [tuple(each) for each in state["log"]]
     assert sorted(log) == sorted((who, i) for who in ("flow", "work") for i in range(300))
@@ -389,8 +385,8 @@ def test_a_result_of_up_to_16_mb_travels_and_a_larger_one_says_payload(stage: St
                 self.work = Work()
 
             def run(self):
-                print(len(self.work.run((16 << 20) - 100)), len(self.work.big))
-                print(self.work.run((16 << 20) + 1), len(self.work.big))
+                result = self.work.run((16 << 20) - 100)
+                print(len(result), self.work.run((16 << 20) + 1), len(self.work.big))
                 print(self.work.status.message)
                 self.stop()
 
@@ -398,7 +394,6 @@ def test_a_result_of_up_to_16_mb_travels_and_a_larger_one_says_payload(stage: St
         """
     )
     terminal.end(0)
-    first, second, third = printed(terminal)[-3:]
-    assert first == f"{(16 << 20) - 100} {(16 << 20) - 100}"
-    assert second == f"None {(16 << 20) + 1}"
-    assert "Payload" in third
+    sizes, message = printed(terminal)
+    assert sizes == f"{(16 << 20) - 100} None {(16 << 20) + 1}"
+    assert "Payload" in message
