@@ -137,7 +137,7 @@ class Terminal:
             found = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it still runs after {PATIENCE} s; {self}") from None
-        left = [pid for pid in self.processes() if not _ended(pid, 2.0)]
+        left = [pid for pid in self.processes() if not ended(pid, 2.0)]
         assert not left, f"left running: {[_command(pid) for pid in left]}; {self}"
         for reader in self._readers:
             reader.join(PATIENCE)
@@ -217,7 +217,7 @@ def _marked(mark: str) -> Iterator[int]:
                 yield int(entry)
 
 
-def _ended(pid: int, within: float) -> bool:
+def ended(pid: int, within: float) -> bool:
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import RunApp
-from .terminal import STARTING
+from .terminal import STARTING, ended
 
 WriteApp = Callable[[str], Path]
 
@@ -196,6 +196,24 @@ def test_who_survives_the_runtime_or_the_supervisor_is_ended(
         terminal.end(1)
         assert "supervisor" in terminal.errors
         assert "SIGKILL" in terminal.errors
+
+
+def test_what_survives_the_death_of_both_is_ended_by_the_next_command(
+    write_app: WriteApp, run_app: RunApp, tmp_path: Path
+) -> None:
+    write_app(_endless(new_session=True))
+    first = run_app("app.py")
+    found = PIDS.match(first.line(PIDS).text)
+    assert found
+    for pid in (int(found[2]), first.process.pid):
+        os.kill(pid, signal.SIGKILL)
+    first.process.wait()
+    (meta,) = (tmp_path / ".lightning" / "runs").glob("*/meta.json")
+    meta.write_text(re.sub(r'"started_at": [\d.]+', '"started_at": 1.0', meta.read_text()))
+    second = run_app("app.py")
+    second.line(PIDS)
+    assert all(ended(pid, 2.0) for pid in first.processes())
+    second.stop()
 
 
 DYING = """

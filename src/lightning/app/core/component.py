@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 from lightning.app.core.state import State
 from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
@@ -126,7 +126,7 @@ def send_elsewhere(root: Component) -> None:
         component._path = component.name
         component._binding = ELSEWHERE
         if component._kind == "work":
-            component.__dict__["run"] = partial(ELSEWHERE.run, component)
+            component.__dict__["run"] = partial(ELSEWHERE.run, cast("LightningWork", component))
 
 
 class Default:
@@ -331,7 +331,7 @@ def _blank(cls: type[Component]) -> Component:
     component = cls.__new__(cls)
     component._binding = ELSEWHERE
     if component._kind == "work":
-        component.__dict__["run"] = partial(ELSEWHERE.run, component)
+        component.__dict__["run"] = partial(ELSEWHERE.run, cast("LightningWork", component))
     return component
 
 
