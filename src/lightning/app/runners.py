@@ -9,7 +9,7 @@ from lightning.app.core.app import LightningApp
 from lightning.app.errors import LightningError
 from lightning.app.runtime import loader
 from lightning.app.runtime.options import Options
-from lightning.app.runtime.serve import STARTING, run, say
+from lightning.app.runtime.serve import STARTING, StoppedEarly, run, say, stop_on_signals
 
 
 class MultiProcessRuntime:
@@ -28,9 +28,12 @@ class MultiProcessRuntime:
         if loading is not None:
             loading.ran.append(self.app)
             return
+        stop_on_signals()
         try:
             say(STARTING)
             code = run(self.app, self.options)
+        except StoppedEarly:
+            code = 0
         except LightningError as err:
             sys.stderr.write(f"Error: {err}\n")
             code = err.exit_code

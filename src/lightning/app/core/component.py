@@ -8,8 +8,8 @@ runtime a write is recorded; in a work's own process it is sent. Public attribut
 from __future__ import annotations
 
 import types
-from functools import partial
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from lightning.app.core.state import State
@@ -47,7 +47,9 @@ class Binding(Protocol):
     def stop(self, work: LightningWork) -> None: ...
     def statuses(self, work: LightningWork) -> list[tuple[str, float, str, str, int]]: ...
     def counts(self, work: LightningWork) -> tuple[int, int, int]: ...
-    def schedule(self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None) -> bool: ...
+    def schedule(
+        self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None
+    ) -> bool: ...
     def cursor(self, flow: LightningFlow, key: str) -> int: ...
     def move_cursor(self, flow: LightningFlow, key: str, index: int) -> None: ...
     def end(self, flow: LightningFlow, code: int, message: str) -> None: ...
@@ -84,7 +86,9 @@ class Plain:
         return 0, 0, 0
 
     def schedule(self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None) -> bool:
-        raise FlowError(f"{flow._where}.schedule({line!r}): only an app has a clock; run it with lightning run app")
+        raise FlowError(
+            f"{flow._where}.schedule({line!r}): only an app has a clock; run it with lightning run app"
+        )
 
     def cursor(self, flow: LightningFlow, key: str) -> int:
         return 0
@@ -114,6 +118,15 @@ class Elsewhere(Plain):
 
 PLAIN = Plain()
 ELSEWHERE = Elsewhere()
+
+
+def send_elsewhere(root: Component) -> None:
+    """Say of a whole tree that it lives in another process: what works see of the app they come from."""
+    for component in root._walk():
+        component._path = component.name
+        component._binding = ELSEWHERE
+        if component._kind == "work":
+            component.__dict__["run"] = partial(ELSEWHERE.run, component)
 
 
 class Default:
@@ -176,7 +189,9 @@ class Component:
                     return state[name]
             except RecursionError:
                 pass
-        raise AttributeError(f"{self._where} ({type(self).__name__}) has no attribute {name!r}", name=name, obj=self)
+        raise AttributeError(
+            f"{self._where} ({type(self).__name__}) has no attribute {name!r}", name=name, obj=self
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] == "_":

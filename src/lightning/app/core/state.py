@@ -82,7 +82,9 @@ class _Node:
             if parent is None:
                 return None
             if parent is _FROZEN:
-                raise StateValueError("this container is inside a tuple, and tuples of a state do not change: use a list")
+                raise StateValueError(
+                    "this container is inside a tuple, and tuples of a state do not change: use a list"
+                )
             key = node._key
             if isinstance(parent, list):
                 if not (type(key) is int and key < len(parent) and list.__getitem__(parent, key) is node):
@@ -363,5 +365,3 @@ class TrackedSet(set[Any], _Node):
 
     def __copy__(self) -> set[Any]:
         return set(self)
-
-

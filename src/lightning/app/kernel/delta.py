@@ -26,7 +26,14 @@ DISCARD = 5  # the set at the path loses the items
 UPDATE = 6  # the dictionary at the path takes [[key, value], ...]
 CLEAR = 7  # the container at the path becomes empty
 
-_MERGING = {(INSERT, INSERT), (ADD, ADD), (DISCARD, DISCARD), (ADD, DISCARD), (DISCARD, ADD), (UPDATE, UPDATE)}
+_MERGING = {
+    (INSERT, INSERT),
+    (ADD, ADD),
+    (DISCARD, DISCARD),
+    (ADD, DISCARD),
+    (DISCARD, ADD),
+    (UPDATE, UPDATE),
+}
 _CONTAINERS = (list, dict, set, tuple)
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
@@ -108,7 +115,9 @@ def apply_copy(state: dict[str, Any], delta: Delta) -> Undo:
     return apply(state, delta)
 
 
-def rebase(state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta) -> list[tuple[Delta, Undo]]:
+def rebase(
+    state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta
+) -> list[tuple[Delta, Undo]]:
     """Put ``foreign`` before ``mine``, which are applied but which the other side has not seen yet.
 
     Works on copies, which then take the place of the attributes. Returns ``mine`` with new undos.

@@ -176,4 +176,3 @@ class Passes:
 def result(call: Call) -> Any:
     """What a finished call gives the flow: a fresh value, so that changing it changes nothing else."""
     return unpack(call.value) if call.story[-1] is Phase.SUCCEEDED else None
-

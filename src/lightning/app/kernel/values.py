@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum
-from pathlib import PurePath, PurePosixPath, PureWindowsPath, Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,9 @@ from lightning.app.errors import ProtocolError, StateValueError
 
 DEEPEST = 64
 
-TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN, MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK = range(1, 15)
+TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN, MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK = (
+    range(1, 15)
+)
 
 _ATOMS = frozenset({type(None), bool, float, str, bytes})
 _KEYS = frozenset({str, bytes, type(None), bool, float})
@@ -87,9 +89,13 @@ def _pack(value: Any, where: str, above: list[int]) -> Any:
     if kind in _LEAVES:
         return packer(value, where, above)
     if len(above) >= DEEPEST:
-        raise StateValueError(f"{where}: nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload")
+        raise StateValueError(
+            f"{where}: nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload"
+        )
     if id(value) in above:
-        raise StateValueError(f"{where}: it contains itself; state has no cycles, refer to the part by a name")
+        raise StateValueError(
+            f"{where}: it contains itself; state has no cycles, refer to the part by a name"
+        )
     above.append(id(value))
     try:
         return packer(value, where, above)
@@ -137,12 +143,15 @@ def _pack_tuple(value: tuple[Any, ...], where: str, above: list[int]) -> Ext:
 
 def _pack_dict(value: dict[Any, Any], where: str, above: list[int]) -> Any:
     kinds = set(map(type, value))
-    if kinds <= _KEYS or (kinds <= _KEYS | {int} and all(_LOW <= key < _HIGH for key in value if type(key) is int)):
+    if kinds <= _KEYS or (
+        kinds <= _KEYS | {int} and all(_LOW <= key < _HIGH for key in value if type(key) is int)
+    ):
         if set(map(type, value.values())) <= _ATOMS:
             return dict(value)
         return {key: _pack(each, f"{where}[{key!r}]", above) for key, each in value.items()}
     pairs = [
-        [_pack(key, f"a key of {where}", above), _pack(each, f"{where}[{key!r}]", above)] for key, each in value.items()
+        [_pack(key, f"a key of {where}", above), _pack(each, f"{where}[{key!r}]", above)]
+        for key, each in value.items()
     ]
     return Ext(PAIRS, _encode(pairs))
 
@@ -174,7 +183,9 @@ def _pack_member(value: Enum, where: str, above: list[int]) -> Ext:
 
 
 def _pack_record(value: Any, where: str, above: list[int]) -> Ext:
-    told = {each.name: _pack(getattr(value, each.name), f"{where}.{each.name}", above) for each in fields(value)}
+    told = {
+        each.name: _pack(getattr(value, each.name), f"{where}.{each.name}", above) for each in fields(value)
+    }
     return Ext(RECORD, _encode([_class_name(type(value)), told]))
 
 
@@ -201,7 +212,9 @@ _PACKERS: dict[type, Callable[[Any, str, list[int]], Any]] = {
     datetime: _pack_moment,
     date: lambda value, where, above: Ext(DAY, value.isoformat().encode()),
     time: lambda value, where, above: Ext(CLOCK, value.isoformat().encode()),
-    timedelta: lambda value, where, above: Ext(SPAN, _encode([value.days, value.seconds, value.microseconds])),
+    timedelta: lambda value, where, above: Ext(
+        SPAN, _encode([value.days, value.seconds, value.microseconds])
+    ),
     Pickled: lambda value, where, above: Ext(PICKLED, _encode([value.key, value.data])),
     Unresolved: lambda value, where, above: value.packed,
 }
@@ -353,7 +366,9 @@ def _canonical(packed: Any) -> Any:
 
 
 def _canonical_pairs(pairs: Any) -> Ext:
-    return Ext(PAIRS, _encode(sorted(([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs))))
+    return Ext(
+        PAIRS, _encode(sorted(([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs)))
+    )
 
 
 def same(one: Any, other: Any) -> bool:

@@ -287,7 +287,11 @@ class Runtime:
 
     def _idle(self) -> bool:
         return not (
-            self.inbox or self.ledger.fresh or self.passes.wants_another() or self.passes.wrote or self.works.busy
+            self.inbox
+            or self.ledger.fresh
+            or self.passes.wants_another()
+            or self.passes.wrote
+            or self.works.busy
         )
 
     def _pass(self) -> None:
@@ -335,7 +339,9 @@ class Runtime:
         work.run()
         life = self.model.works[work.name]
         if life.running is None and not life.queue:
-            self.passes.end(int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", "")
+            self.passes.end(
+                int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", ""
+            )
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
@@ -390,7 +396,9 @@ class Runtime:
         if failure is not None:
             where = f"{ending.work}: " if ending.work else ""
             text = failure.traceback or f"{failure.kind}: {failure.message}\n"
-            self.log.error(f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}")
+            self.log.error(
+                f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}"
+            )
         elif ending.message:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()

@@ -7,6 +7,7 @@ database of ours exists; the port is bound before the line that names it is prin
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -28,15 +29,34 @@ from lightning.app.runtime.options import Options
 PORT = 7501
 STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = "INFO: Your app has started. View it in your browser: {url}"
+STARTED_UNSEEN = "INFO: Your app has started."
+
+
+class StoppedEarly(KeyboardInterrupt):
+    """A signal came before the app ran: what there is, is taken down in order."""
+
+
+def stop_on_signals() -> None:
+    """Until the loop takes signals itself, each of the three ends the start."""
+
+    def stop(number: int, frame: object) -> None:
+        raise StoppedEarly
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
 
 
 def serve(options: Options) -> int:
     """Load the app of ``options.file`` and run it to its end. Returns the exit code."""
-    say(STARTING)
-    os.environ.update(options.env)
-    os.environ.update(options.secrets)
-    app = loader.load_app(options.file, list(options.app_args))
-    return run(app, options, loader.app_module(options.file))
+    stop_on_signals()
+    try:
+        say(STARTING)
+        os.environ.update(options.env)
+        os.environ.update(options.secrets)
+        app = loader.load_app(options.file, list(options.app_args))
+        return run(app, options, loader.app_module(options.file))
+    except StoppedEarly:
+        return 0
 
 
 def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
@@ -44,40 +64,57 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     log = Log(options.log_level)
     config = Config.load(Path(options.file).resolve().parent)
     runs = Runs(options.runs_dir)
-    opened = runs.create() if options.resume is None else runs.open(None if options.resume is True else options.resume)
+    if options.resume is None:
+        opened = runs.create(options.file, options.app_args)
+    else:
+        opened = runs.open(None if options.resume is True else options.resume)
     place = _Place(app, opened, options)
     try:
         opened.lock()
-        journal: Journal = (
-            MemoryJournal()
-            if options.durability == "off"
-            else SqliteJournal.open(opened.journal_path, durability=options.durability)
-        )
-        url = place.listen()
-        runtime = Runtime(
-            app,
-            journal,
-            place.engine,
-            run_id=opened.id,
-            config=config,
-            log=log,
-            devices=tuple(devices()),
-            until_idle=options.until_idle,
-        )
-        runtime.performer.app_file = os.path.abspath(options.file)
-        runtime.performer.app_module = module
-        runtime.start()
-        say(STARTED.format(url=url or "(no server)"))
-        place.take_over()
-        if options.started is not None:
-            options.started(opened.id, url)
-        code = runtime.run()
-        assert runtime.ended is not None
-        journal.close()
-        opened.end(code, runtime.ended.reason)
+        try:
+            code, reason = _run(app, options, module, opened, place, log, config)
+        except StoppedEarly:
+            opened.end(0, "signal")
+            raise
+        except BaseException:
+            opened.end(1, "failed")
+            raise
+        opened.end(code, reason)
         return code
     finally:
         place.leave()
+
+
+def _run(
+    app: LightningApp, options: Options, module: str, opened: Run, place: _Place, log: Log, config: Config
+) -> tuple[int, str]:
+    journal: Journal
+    if options.durability == "off":
+        journal = MemoryJournal(keep=False)
+    else:
+        journal = SqliteJournal.open(opened.journal_path, durability=options.durability)
+    url = place.listen()
+    runtime = Runtime(
+        app,
+        journal,
+        place.engine,
+        run_id=opened.id,
+        config=config,
+        log=log,
+        devices=tuple(devices()),
+        until_idle=options.until_idle,
+    )
+    runtime.performer.app_file = os.path.abspath(options.file)
+    runtime.performer.app_module = module
+    runtime.start()
+    say(STARTED.format(url=url) if url else STARTED_UNSEEN)
+    place.take_over()
+    if options.started is not None:
+        options.started(opened.id, url)
+    code = runtime.run()
+    assert runtime.ended is not None
+    journal.close()
+    return code, runtime.ended.reason
 
 
 def say(line: str) -> None:
@@ -119,7 +156,9 @@ class _Place:
             return ""
         from lightning.app.runtime.listen import bind
 
-        self._listener = listener = bind(self._options.host, PORT if self._options.port is None else self._options.port)
+        self._listener = listener = bind(
+            self._options.host, PORT if self._options.port is None else self._options.port
+        )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/view"
@@ -129,7 +168,9 @@ class _Place:
         if self._processes is not None:
             self._processes.take_output()
             if self._listener is not None:
-                self._processes.serve(self._listener, "lightning.app.server.process:main", {"run_id": self._run.id})
+                self._processes.serve(
+                    self._listener, "lightning.app.server.process:main", {"run_id": self._run.id}
+                )
                 self._listener.close()
 
     def leave(self) -> None:

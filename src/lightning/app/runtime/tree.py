@@ -150,7 +150,9 @@ class Tree:
                 child: Component = cls()
             else:
                 _, args, kwargs = known.origin
-                child = cls(*[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()})
+                child = cls(
+                    *[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()}
+                )
             present[above]._adopt(name, child)
             for each in child._walk():
                 present[each.name] = each
