@@ -119,10 +119,12 @@ class Live(Plain):
             for delta in deltas:
                 name = delta.path[0]
                 self._tell_bypassed(name, self._shadow.difference(name, self._work._where))
-                if any(mine.path[0] == name for _, mine, _ in self._pending):
-                    mine = rebase(state, [(own, undo) for _, own, undo in self._pending], delta)
-                    numbers = [number for number, _, _ in self._pending]
-                    self._pending = deque((number, *own) for number, own in zip(numbers, mine, strict=True))
+                pending = self._pending
+                mine = [at for at, (_, own, _) in enumerate(pending) if own.path[0] == name]
+                if mine:  # attributes are apart from one another: only what concerns this one is done anew
+                    redone = rebase(state, [pending[at][1:] for at in mine], delta)
+                    for at, (own, undo) in zip(mine, redone, strict=True):
+                        pending[at] = (pending[at][0], own, undo)
                 else:
                     apply_copy(state, delta)
                 self._shadow.renew(name)
