@@ -25,6 +25,13 @@ _ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
 _ACKNOWLEDGE_BYTES = 1 << 20
 
 
+def unsendable(error: TooLarge | UnicodeError) -> str:
+    """Why a value cannot be sent although it is one, and what to do."""
+    if isinstance(error, TooLarge):
+        return f"{error}; wrap it in lightning.app.storage.Payload"
+    return f"a text in it is no Unicode ({error}); keep it as bytes: text.encode('utf-8', 'surrogateescape')"
+
+
 class Live(Plain):
     """Sends what the work writes, and takes in what others write to it."""
 
@@ -65,12 +72,9 @@ class Live(Plain):
             undo = apply(component._state, delta)
             try:
                 seq = channel.post(Changed([delta]))
-            except TooLarge:
+            except (TooLarge, UnicodeError) as error:
                 revert(component._state, undo)
-                raise StateValueError(
-                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB "
-                    "that can be sent at once; wrap it in lightning.app.storage.Payload"
-                ) from None
+                raise StateValueError(f"{component._where}.{delta.path[0]}: {unsendable(error)}") from None
             self._pending.append((seq, delta, undo))
             self._shadow.follow(delta)
             channel.flush()
