@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from enum import Enum, Flag, IntEnum
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -40,7 +40,7 @@ class Tight:
     inner: Any
 
 
-ZONES = (None, timezone.utc, timezone(timedelta(hours=-3, minutes=-30)), ZoneInfo("Europe/Berlin"))
+ZONES = (None, UTC, timezone(timedelta(hours=-3, minutes=-30)), ZoneInfo("Europe/Berlin"))
 
 numbers = (
     st.booleans()

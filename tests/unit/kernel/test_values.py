@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path, PurePosixPath
@@ -364,7 +364,7 @@ def test_a_length_that_lies_reserves_no_memory(header: bytes) -> None:
 
 
 def test_what_packing_never_gives_is_refused() -> None:
-    for packed in (datetime(2020, 1, 1, tzinfo=timezone.utc), (1, 2), {1, 2}, object()):
+    for packed in (datetime(2020, 1, 1, tzinfo=UTC), (1, 2), {1, 2}, object()):
         with pytest.raises(ProtocolError):
             unpack([packed])
 

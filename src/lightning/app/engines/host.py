@@ -37,6 +37,7 @@ from lightning.app.kernel.messages import (
     Begin,
     Broken,
     Call,
+    Delta,
     Left,
     Message,
     Noticed,
@@ -234,6 +235,23 @@ _UNBROKEN: frozenset[CodeType] = frozenset(
 _BREAKABLE: frozenset[CodeType] = frozenset({Live.await_room.__code__, Channel.await_room.__code__})
 
 
+def _together(said: list[tuple[int, int, Message]]) -> Iterator[tuple[int, int, Message]]:
+    """Writes that follow one another and know of the same writes of ours become one: put in place at once."""
+    writes: list[Delta] = []
+    last = acknowledged = 0
+    for seq, ack, message in said:
+        if writes and not (type(message) is Write and ack == acknowledged):
+            yield last, acknowledged, Write(writes)
+            writes = []
+        if type(message) is Write:
+            writes += message.deltas
+            last, acknowledged = seq, ack
+        else:
+            yield seq, ack, message
+    if writes:
+        yield last, acknowledged, Write(writes)
+
+
 class Life:
     """A process, from its first message to its last."""
 
@@ -277,7 +295,7 @@ class Life:
         """Take what comes, and run it. The way of a short call: one read, one run, one write."""
         host, calls, receive = self._host, self._calls, self._channel.receive
         while True:
-            for said in receive(wait=True):
+            for said in _together(receive(wait=True)):
                 if not self._take(*said):
                     return 1
             if self._begun is None and not self._begin():
@@ -347,7 +365,7 @@ class Life:
             with self._reading:
                 if self._listens:
                     try:
-                        for said in self._channel.receive():
+                        for said in _together(self._channel.receive()):
                             self._take(*said)
                         self._live.settle()
                         continue

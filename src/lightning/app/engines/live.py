@@ -18,18 +18,11 @@ from lightning.app.core.work import LightningWork
 from lightning.app.engines.channel import LARGEST, Channel, TooLarge
 from lightning.app.engines.shadow import Shadow
 from lightning.app.errors import StateValueError
-from lightning.app.kernel.delta import SET, Undo, apply, apply_copy, rebase, revert
+from lightning.app.kernel.delta import SET, Undo, apply, rebase, revert
 from lightning.app.kernel.messages import Changed, Delta, Message, Noticed
 
 _ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
 _ACKNOWLEDGE_BYTES = 1 << 20
-
-
-def unsendable(error: TooLarge | UnicodeError) -> str:
-    """Why a value cannot be sent although it is one, and what to do."""
-    if isinstance(error, TooLarge):
-        return f"{error}; wrap it in lightning.app.storage.Payload"
-    return f"a text in it is no Unicode ({error}); keep it as bytes: text.encode('utf-8', 'surrogateescape')"
 
 
 class Live(Plain):
@@ -72,9 +65,12 @@ class Live(Plain):
             undo = apply(component._state, delta)
             try:
                 seq = channel.post(Changed([delta]))
-            except (TooLarge, UnicodeError) as error:
+            except TooLarge:
                 revert(component._state, undo)
-                raise StateValueError(f"{component._where}.{delta.path[0]}: {unsendable(error)}") from None
+                raise StateValueError(
+                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB "
+                    "that can be sent at once; wrap it in lightning.app.storage.Payload"
+                ) from None
             self._pending.append((seq, delta, undo))
             self._shadow.follow(delta)
             channel.flush()
@@ -118,19 +114,22 @@ class Live(Plain):
     def take(self, seq: int, acknowledged: int, deltas: list[Delta]) -> None:
         """Others wrote: put it where the runtime put it, before what it had not yet taken in of ours."""
         state = self._work._state
+        names = dict.fromkeys(delta.path[0] for delta in deltas)
         with self._lock:
             self._trim(acknowledged)
-            for delta in deltas:
-                name = delta.path[0]
+            for name in names:
                 self._tell_bypassed(name, self._shadow.difference(name, self._work._where))
-                pending = self._pending
-                mine = [at for at, (_, own, _) in enumerate(pending) if own.path[0] == name]
-                if mine:  # attributes are apart from one another: only what concerns this one is done anew
-                    redone = rebase(state, [pending[at][1:] for at in mine], delta)
-                    for at, (own, undo) in zip(mine, redone, strict=True):
-                        pending[at] = (pending[at][0], own, undo)
-                else:
-                    apply_copy(state, delta)
+            mine = [(own, undo) for _, own, undo in self._pending if own.path[0] in names]
+            if mine or any(delta.op != SET or len(delta.path) > 1 for delta in deltas):
+                redone = iter(rebase(state, mine, *deltas))
+                self._pending = deque(
+                    (number, *next(redone)) if own.path[0] in names else (number, own, undo)
+                    for number, own, undo in self._pending
+                )
+            else:
+                for delta in deltas:
+                    apply(state, delta)
+            for name in names:
                 self._shadow.renew(name)
             self._channel.acknowledge(seq)
 
@@ -170,7 +169,7 @@ class Live(Plain):
         self.say(
             Noticed(
                 f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: "
-                "others see it only now. Work on a plain list and assign it, or use its own methods"
+                "others see it only now. Work on a plain list and assign it, or use the attribute's own methods"
             )
         )
 
