@@ -24,7 +24,7 @@ from typing import IO, NamedTuple
 MARK = "LIGHTNING_ACCEPTANCE"
 STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = re.compile(r"INFO: Your app has started\. View it in your browser: http://127\.0\.0\.1:(\d+)/view")
-PATIENCE = 15.0
+PATIENCE = 60.0
 """How long to wait for a line or an end before a test fails. Long: machines are shared."""
 
 Expected = str | re.Pattern[str]
