@@ -164,7 +164,7 @@ class Live(Plain):
         self.say(
             Noticed(
                 f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: "
-                "others see it only now. Work on a plain list and assign it, or use the attribute's own methods"
+                "others see it only now. Work on a plain list and assign it, or use its own methods"
             )
         )
 

@@ -248,11 +248,16 @@ class Runtime:
                     self.works.could_not_start(event.path, event.failure)
 
     def _let_in(self) -> None:
-        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
+        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
+
+        Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about.
+        """
         self._wait(0)
-        if not self.inbox or self.ended is not None:
+        if self.ended is not None:
             return
         self.works.settle()
+        if not (self.inbox or self.ledger.facts or self._uncommitted):
+            return
         self._close_turn()
         self.passes.closed_turn()
         self.ledger.at = self.clock.now()
