@@ -147,7 +147,10 @@ def _remedy(kind: type, value: Any) -> str:
             "leading underscore"
         )
     if hasattr(kind, "_binding") or hasattr(kind, "_kind"):
-        return f"a {kind.__name__} is a component, not a value; assign it to an attribute of a flow by itself"
+        return (
+            f"a {kind.__name__} is a component, not a value; assign it to an attribute of a flow by itself, or "
+            "several of them as a lightning.app.structures.List or Dict"
+        )
     if is_dataclass(kind):
         return f"the dataclass {kind.__name__} can be changed unseen; make it @dataclass(frozen=True)"
     return (
