@@ -188,7 +188,7 @@ class Seat:
         self.last = 0
         self.closed = False
         self.history: list[tuple[str, Any]] = []  # attribute and value of each plain write of the work
-        self._stage = stage
+        self.stage = stage
         self._calls = 0
 
     def take(self) -> None:
@@ -198,7 +198,7 @@ class Seat:
             for seq, _, message in channel.receive():
                 if not seq:
                     continue
-                assert seq == self.last + 1
+                assert seq == self.last + 1, f"message {seq} after {self.last}"
                 self.last = seq
                 self.said.append(message)
                 if isinstance(message, m.Changed):
@@ -239,7 +239,7 @@ class Seat:
                     del self.said[position]
                     return message
             assert not self.closed, f"the work has gone, and said no {kind.__name__} but {self.said}"
-            self._stage.turn()
+            self.stage.turn()
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call, and give what comes back."""
@@ -252,7 +252,8 @@ class Seat:
 
     def exited(self) -> Exited:
         """Its end."""
-        return self._stage.report(Exited, self.placement.work)
+        report: Exited = self.stage.report(Exited, self.placement.work)
+        return report
 
 
 class Stage:
