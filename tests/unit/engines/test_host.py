@@ -20,7 +20,7 @@ from lightning.app.engines.channel import LARGEST, Channel
 from lightning.app.engines.process import ProcessEngine
 from lightning.app.kernel import messages as m
 from lightning.app.runtime.loader import load_module
-from lightning.app.testing.engines import PATIENCE, Seat, Stage
+from lightning.app.testing.engines import PATIENCE, Seat, Stage, run_id
 
 THREADS_OF_THE_RUNNER = set(sys._current_frames())  # of a parallel test run; they hold nothing that a fork needs
 
@@ -44,7 +44,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
         file = tmp_path / "played.py"
         file.write_text(HEAD + textwrap.dedent(source))
         app = load_module(file, "played")
-        stage = Stage(lambda report: ProcessEngine(report, "host-test", app=None, body=host.main), app)
+        stage = Stage(lambda report: ProcessEngine(report, run_id(), app=None, body=host.main), app)
         stages.append(stage)
         return stage.seat(app.Played())
 
@@ -57,7 +57,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
 
 def await_attribute(seat: Seat, name: str, value: Any = True) -> None:
     while seat.state.get(name) != value:
-        assert not seat.closed, f"the work has gone; {name} is {seat.state.get(name)!r}, and it said {seat.said}"
+        assert not seat.closed, f"the work has gone; {name} is {seat.state.get(name)!r}, and it said {seat.said[-3:]}"
         seat.stage.turn()
 
 
