@@ -73,3 +73,35 @@ def test_a_run_that_would_do_nothing_is_refused(
         """,
         rf"root: Root\.run {words}",
     )
+
+
+# -- processes of the user's own ------------------------------------------------------------------
+
+
+def test_a_forked_copy_that_comes_back_from_run_ends_as_a_script_would(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(
+        """
+        import os
+        import sys
+
+        import lightning as L
+
+        class Forking(L.LightningWork):
+            def run(self):
+                for ending in (sys.exit, int, lambda code: 1 / 0):
+                    copy = os.fork()
+                    if copy == 0:
+                        return ending(3)
+                    print(os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
+
+        app = L.LightningApp(Forking())
+        """
+    )
+    terminal = run_app(file.name)
+    terminal.end(0)
+    assert terminal.printed == ["3", "0", "1"]
+    assert terminal.err[-1] == "ZeroDivisionError: division by zero", str(terminal)
+    assert terminal.errors.count("Traceback") == 1, str(terminal)
+    assert "lightning/app/" not in terminal.errors, str(terminal)
