@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,3 +107,50 @@ def test_a_forked_copy_that_comes_back_from_run_ends_as_a_script_would(
     assert terminal.err[-1] == "ZeroDivisionError: division by zero", str(terminal)
     assert terminal.errors.count("Traceback") == 1, str(terminal)
     assert "lightning/app/" not in terminal.errors, str(terminal)
+
+
+# -- surroundings ---------------------------------------------------------------------------------
+
+HELLO = """
+    import lightning as L
+
+    class Hello(L.LightningWork):
+        def run(self):
+            print("hello")
+            self.said = True
+
+    class Flow(L.LightningFlow):
+        def __init__(self):
+            super().__init__()
+            self.hello = Hello()
+
+        def run(self):
+            self.hello.run()
+            self.stop("all said")
+
+    app = L.LightningApp(Flow())
+"""
+
+
+def _in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command with ``line`` behind it, as a shell understands it."""
+    command = f"{sys.executable} -m lightning.app run app {line}"
+    words = ["bash", "-c", command]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    "streams", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1"]
+)
+def test_an_app_runs_whatever_became_of_its_streams(streams: str, write_app: WriteApp) -> None:
+    file = write_app(HELLO)
+    ended = _in_a_shell(f"app.py --open-ui=false --port 0 {streams}", file.parent)
+    assert ended.returncode == 0, ended
+    assert "Traceback" not in ended.stderr, ended
+
+
+@pytest.mark.parametrize("streams", [">/dev/full", "2>/dev/full", ">&- 2>&-"])
+def test_a_refusal_keeps_its_exit_code_whatever_became_of_its_streams(streams: str, tmp_path: Path) -> None:
+    ended = _in_a_shell(f"missing.py --open-ui=false {streams}", tmp_path)
+    assert ended.returncode == 3, ended
+    assert "Traceback" not in ended.stderr, ended
