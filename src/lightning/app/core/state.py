@@ -294,6 +294,9 @@ class TrackedSet(set[Any], _Node):
 
     __slots__ = ("_key", "_parent")
 
+    def __repr__(self) -> str:
+        return repr(set(self))
+
     def _items(self, values: Iterable[Any]) -> list[Any]:
         return [self._packed(each, f" (its element {each!r})") for each in values]
 
