@@ -62,7 +62,9 @@ class Stage:
     # -- the journal of the newest run ------------------------------------------------------------
 
     def turns(self) -> list[tuple[float, list[AnyFact]]]:
-        newest = max((self.folder / ".lightning" / "runs").iterdir(), key=lambda each: each.stat().st_ctime_ns)
+        newest = max(
+            (self.folder / ".lightning" / "runs").iterdir(), key=lambda each: each.stat().st_ctime_ns
+        )
         journal = SqliteJournal.reader(newest / "journal.sqlite")
         try:
             return [(turn.at, decode_turn(turn.facts)) for turn in journal.read()]
