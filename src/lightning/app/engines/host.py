@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
@@ -114,7 +114,7 @@ class Host:
     def start(self) -> bool:
         """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
         try:
-            self.work.on_start()
+            _by_user(self.work.on_start)
         except WorkStopped:
             raise
         except BaseException as error:
@@ -132,7 +132,7 @@ class Host:
             try:
                 args = [_opened(unpack(each)) for each in call.args]
                 kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
-                result = work.run(*args, **kwargs)
+                result = _by_user(work.run, *args, **kwargs)
             finally:
                 self.live.running = False
                 work._call_id = ""
@@ -186,6 +186,24 @@ class Host:
     def _notice(self, hook: str, error: BaseException) -> None:
         _, message, trace = _told(error, hook)
         self.live.say(Noticed(f"{hook} failed: {trace or message}"))
+
+
+def _by_user(code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run the user's code. Where it forks and both come back, the copy ends as a script would: it is no host."""
+    process = os.getpid()
+    try:
+        result = code(*args, **kwargs)
+    except BaseException as error:
+        if os.getpid() != process:
+            with birth.last_breath():
+                if isinstance(error, SystemExit):
+                    raise
+                sys.stderr.write(user_traceback(error))
+                birth.leave(1)
+        raise
+    if os.getpid() != process:
+        birth.leave(0)
+    return result
 
 
 def _opened(value: Any) -> Any:
