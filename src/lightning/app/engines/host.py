@@ -26,13 +26,12 @@ from types import CodeType, FrameType
 from typing import Any
 
 from lightning.app import pdb
-from lightning.app.core.component import ELSEWHERE
 from lightning.app.core.tracebacks import user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines import birth
 from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
-from lightning.app.engines.live import Live
+from lightning.app.engines.live import Live, unsendable
 from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
@@ -144,17 +143,17 @@ class Host:
         except BaseException as error:
             return self._raised(call.call, error)
         try:
-            return Returned(call.call, pack(result, "it"))
+            return Returned(call.call, pack(result, "the result"))
         except StateValueError as error:
-            return self._raised(call.call, self._refusal(f"what cannot be sent: {error}"))
+            return self._raised(call.call, self._refusal(str(error)))
 
     def answer(self, outcome: Returned | Raised) -> None:
         """Send how a call ended, behind all that it printed and wrote."""
         _flush_output()
         try:
             self.live.say(outcome, LARGEST_RESULT)
-        except TooLarge as error:
-            self.live.say(self._raised(outcome.call, self._refusal(f"more than can be sent: {error}")))
+        except (TooLarge, UnicodeError) as error:
+            self.live.say(self._raised(outcome.call, self._refusal(unsendable(error))))
 
     def leave(self) -> None:
         """The orderly end: ``on_exit``, and goodbye."""
@@ -176,11 +175,11 @@ class Host:
             self._notice("on_exception", another)
         return Raised(call, *_told(error, "run"))
 
-    def _refusal(self, what: str) -> WorkError:
+    def _refusal(self, why: str) -> WorkError:
         code = type(self.work).run.__code__
         return WorkError(
-            f"{self.name}.run ({code.co_filename}:{code.co_firstlineno}) returned {what}. "
-            "Return a lightning.app.storage.Payload"
+            f"{self.name}.run ({code.co_filename}:{code.co_firstlineno}) returned what cannot be sent: {why}. "
+            "For what is large or is no state value, return a Payload"
         )
 
     def _notice(self, hook: str, error: BaseException) -> None:
@@ -422,13 +421,8 @@ class Life:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def main(sock: socket.socket, app: Any = None) -> int:
+def main(sock: socket.socket, app: object = None) -> int:
     """Be the host of a work for whoever is at the other end of ``sock``. ``app`` was inherited by a fork."""
-    if app is not None:
-        for component in app.root._walk():
-            component._binding = ELSEWHERE
-            if isinstance(component, LightningWork):
-                component._bind(ELSEWHERE, records=True)
     pdb.install()
     return Life(sock).live()
 
