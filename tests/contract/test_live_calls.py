@@ -404,3 +404,27 @@ def test_a_work_that_may_fail_says_the_reason_of_its_death_in_its_status(how: st
     assert line.startswith("None failed")
     assert re.search("exit code 7", line)
     assert ("death 3" in line) is ("rerun" in how)
+
+
+def test_the_same_key_twice_in_a_pass_is_one_call_before_and_after_a_schedule(stage: Stage) -> None:
+    assert stage.play(
+        """
+        class Work(L.LightningWork):
+            def run(self, x):
+                print("work", x)
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.work = Work()
+
+            def run(self):
+                self.work.run(1)
+                if self.schedule("@yearly"):
+                    self.work.run(1)
+                    self.work.run(2)
+                    self.stop()
+
+        app = L.LightningApp(Flow())
+        """
+    ) == ["work 1", "work 2"]

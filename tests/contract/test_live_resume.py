@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import suppress
 
 import pytest
 
@@ -88,7 +89,8 @@ def _kill(first: Terminal, whom: str) -> int:
         os.kill(supervisor, signal.SIGKILL)
         return 1
     for pid in first.processes() if whom == "everybody" else [first.process.pid]:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has followed another already
+            os.kill(pid, signal.SIGKILL)
     return -signal.SIGKILL
 
 
