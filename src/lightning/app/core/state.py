@@ -380,9 +380,6 @@ class TrackedSet(set[Any], _Node):
     def copy(self) -> set[Any]:
         return set(self)
 
-    def __repr__(self) -> str:
-        return repr(set(self))
-
     def __reduce__(self) -> Any:
         return set, (set(self),)
 

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 from lightning.app.core.component import Component, Plain
@@ -25,12 +26,19 @@ _ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
 _ACKNOWLEDGE_BYTES = 1 << 20
 
 
+def unsendable(error: TooLarge | UnicodeError) -> str:
+    """Why a value cannot be sent although it is one, and what to do."""
+    if isinstance(error, TooLarge):
+        return f"{error}; wrap it in lightning.app.storage.Payload"
+    return f"a text in it is no Unicode ({error}); keep it as bytes: text.encode('utf-8', 'surrogateescape')"
+
+
 class Live(Plain):
     """Sends what the work writes, and takes in what others write to it."""
 
     def __init__(self, channel: Channel) -> None:
         self.running = False
-        self.deferred: Callable[[], None] | None = None  # what a write is to do once it is through
+        self.deferred: Callable[[], None] | None = None  # what to do once an UNBROKEN step is through
         self.port_read: Callable[[], None] | None = None  # told when the work asks for its port
         self._channel = channel
         self._lock = threading.RLock()
@@ -58,24 +66,23 @@ class Live(Plain):
         if self._apart:
             self._change_apart(component, delta)
             return
-        channel = self._channel
-        if self._waits and channel.crowded:
+        if self._waits and self._channel.crowded:
             self.await_room()
+        self._write(component, delta)
+        if self.deferred is not None:
+            self.deferred()
+
+    def _write(self, component: Component, delta: Delta) -> None:
         with self._lock:
             undo = apply(component._state, delta)
             try:
-                seq = channel.post(Changed([delta]))
-            except TooLarge:
+                seq = self._channel.post(Changed([delta]))
+            except (TooLarge, UnicodeError) as error:
                 revert(component._state, undo)
-                raise StateValueError(
-                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB "
-                    "that can be sent at once; wrap it in lightning.app.storage.Payload"
-                ) from None
+                raise StateValueError(f"{component._where}.{delta.path[0]}: {unsendable(error)}") from None
             self._pending.append((seq, delta, undo))
             self._shadow.follow(delta)
-            channel.flush()
-        if self.deferred is not None:
-            self.deferred()
+            self._channel.flush()
 
     def read(self, component: Component, name: str) -> None:
         if name == "port" and self.port_read is not None:
@@ -165,11 +172,11 @@ class Live(Plain):
         if isinstance(found, StateValueError):
             self.say(Noticed(f"{found}. It was put there past the tracking: nobody else sees it"))
             return
-        self.change(self._work, found)
+        self._write(self._work, found)
         self.say(
             Noticed(
                 f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: "
-                "others see it only now. Work on a plain list and assign it, or use the attribute's own methods"
+                "others see it only now. Work on a plain list and assign it, or use its own methods"
             )
         )
 
@@ -192,3 +199,13 @@ class Live(Plain):
                 RuntimeWarning,
                 stacklevel=4,
             )
+
+
+UNBROKEN: frozenset[CodeType] = frozenset(
+    step.__code__ for step in (Live._write, Live.say, Live.hear, Live.take, Live.settle, Live.find_bypassed)
+)
+"""Steps that a signal's exception must not break off: half a frame may be sent. Who calls them from the main
+thread looks at ``deferred`` afterwards."""
+
+BREAKABLE: frozenset[CodeType] = frozenset({Live.await_room.__code__, Channel.await_room.__code__})
+"""Where such a step, or a write before it, may wait for long: here it may be broken off."""
