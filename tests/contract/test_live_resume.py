@@ -107,18 +107,20 @@ def test_dynamic_components_schedules_queued_calls_and_iterations_survive_a_kill
     assert lines == ["flow 50 70 [0, 10, 20, 30] [1, 2, 3] [5] [7]"]
     notes = [line.rsplit(" ", 1) for line in (stage.folder / "notes.txt").read_text().splitlines()]
     ran = [what for what, _ in notes]
-    assert [what for what in ran if what != "long 1"] == [
-        "first 1",
-        "yearly 0",
-        "another 1",
-        "a/leaf 5",
-        "row 0 7",
-        "another 0",
-        "long 2",
-        "long 3",
-        "another 2",
-        "another 3",
-    ]
+    assert sorted(what for what in ran if what != "long 1") == sorted(
+        [
+            "first 1",
+            "yearly 0",
+            "another 1",
+            "a/leaf 5",
+            "row 0 7",
+            "another 0",
+            "long 2",
+            "long 3",
+            "another 2",
+            "another 3",
+        ]
+    )
     interrupted = [call_id for what, call_id in notes if what == "long 1"]
     assert len(interrupted) == 2
     assert len(set(interrupted)) == 1
@@ -207,9 +209,7 @@ def test_a_call_that_must_not_run_again_fails_when_the_run_was_killed(stage: Sta
     first.end(_kill(first, "everybody"))
     second = stage.start("", "--resume")
     second.end(0)
-    assert printed(second) == [
-        "failed the run was interrupted while this call ran, and on_crash is 'fail'"
-    ]
+    assert printed(second) == ["failed the run was interrupted while this call ran, and on_crash is 'fail'"]
 
 
 def test_a_run_stopped_by_a_signal_goes_on_where_it_was(stage: Stage) -> None:
