@@ -255,7 +255,8 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_run_live(runs: Runs)
     with holding(run, then=FORKS) as holder:
         assert run.live
         holder.send_signal(signal.SIGKILL)
-        holder.wait()
+        assert holder.stdout is not None
+        holder.stdout.read()  # to its end: the parent is gone, and the child has begun
         assert not run.live  # while the child still waits for the end of its stdin
         run.lock()
         run.release()

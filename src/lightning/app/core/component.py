@@ -8,9 +8,9 @@ runtime a write is recorded; in a work's own process it is sent. Public attribut
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 from lightning.app.core.state import State
 from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
@@ -126,7 +126,7 @@ def send_elsewhere(root: Component) -> None:
         component._path = component.name
         component._binding = ELSEWHERE
         if component._kind == "work":
-            component.__dict__["run"] = partial(ELSEWHERE.run, component)
+            component.__dict__["run"] = partial(ELSEWHERE.run, cast("LightningWork", component))
 
 
 class Default:
@@ -156,6 +156,9 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        maker = next(each for each in cls.__mro__ if "__getattr__" in each.__dict__)
+        if maker is cls or not issubclass(maker, Component):
+            cls.__getattr__ = _after_state(maker.__dict__["__getattr__"])  # type: ignore[method-assign]
         defaults = dict(cls._defaults)
         for name, value in list(cls.__dict__.items()):
             if name[0] != "_" and _is_value(value):
@@ -189,6 +192,8 @@ class Component:
                     return state[name]
             except RecursionError:
                 pass
+            if isinstance(_class_attribute(type(self), name), property):
+                return object.__getattribute__(self, name)  # it is there, and failed: again, to say where
         raise AttributeError(
             f"{self._where} ({type(self).__name__}) has no attribute {name!r}", name=name, obj=self
         )
@@ -205,6 +210,11 @@ class Component:
 
     def _set(self, name: str, value: Any) -> None:
         attribute = _class_attribute(type(self), name)
+        if isinstance(attribute, property) and attribute.fset is None:
+            raise StateValueError(
+                f"{self._where}.{name} cannot be set: {type(self).__name__}.{name} is a property without a "
+                "setter; choose another name"
+            )
         if hasattr(attribute, "__set__"):
             object.__setattr__(self, name, value)
             return
@@ -331,8 +341,18 @@ def _blank(cls: type[Component]) -> Component:
     component = cls.__new__(cls)
     component._binding = ELSEWHERE
     if component._kind == "work":
-        component.__dict__["run"] = partial(ELSEWHERE.run, component)
+        component.__dict__["run"] = partial(ELSEWHERE.run, cast("LightningWork", component))
     return component
+
+
+def _after_state(own: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """A user's ``__getattr__``, asked for what is nowhere else: state comes before it."""
+
+    @wraps(own)
+    def look_up(self: Any, name: str) -> Any:
+        return Component.__getattr__(self, name) if name in self._state else own(self, name)
+
+    return look_up
 
 
 def _class_attribute(cls: type, name: str) -> Any:

@@ -38,6 +38,7 @@ from lightning.app.kernel.messages import (
     Begin,
     Broken,
     Call,
+    Delta,
     Left,
     Message,
     Noticed,
@@ -230,6 +231,23 @@ def _flush_output() -> None:
 # -- a process ------------------------------------------------------------------------------------
 
 
+def _together(said: list[tuple[int, int, Message]]) -> Iterator[tuple[int, int, Message]]:
+    """Writes that follow one another and know of the same writes of ours become one: put in place at once."""
+    writes: list[Delta] = []
+    last = acknowledged = 0
+    for seq, ack, message in said:
+        if writes and not (type(message) is Write and ack == acknowledged):
+            yield last, acknowledged, Write(writes)
+            writes = []
+        if type(message) is Write:
+            writes += message.deltas
+            last, acknowledged = seq, ack
+        else:
+            yield seq, ack, message
+    if writes:
+        yield last, acknowledged, Write(writes)
+
+
 class Life:
     """A process, from its first message to its last."""
 
@@ -276,7 +294,7 @@ class Life:
         host, calls, receive = self._host, self._calls, self._channel.receive
         while True:
             self._go_on()
-            for said in receive(wait=True):
+            for said in _together(receive(wait=True)):
                 self._take(*said)
             if not self._begun:
                 self._begin()
@@ -358,7 +376,7 @@ class Life:
             with self._reading:
                 if self._listens:
                     try:
-                        for said in self._channel.receive():
+                        for said in _together(self._channel.receive()):
                             self._take(*said)
                         self._live.settle()
                         continue

@@ -19,7 +19,7 @@ from lightning.app.core.work import LightningWork
 from lightning.app.engines.channel import LARGEST, Channel, TooLarge
 from lightning.app.engines.shadow import Shadow
 from lightning.app.errors import StateValueError
-from lightning.app.kernel.delta import SET, Undo, apply, apply_copy, rebase, revert
+from lightning.app.kernel.delta import SET, Undo, apply, rebase, revert
 from lightning.app.kernel.messages import Changed, Delta, Message, Noticed
 
 _ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
@@ -121,17 +121,22 @@ class Live(Plain):
     def take(self, seq: int, acknowledged: int, deltas: list[Delta]) -> None:
         """Others wrote: put it where the runtime put it, before what it had not yet taken in of ours."""
         state = self._work._state
+        names = dict.fromkeys(delta.path[0] for delta in deltas)
         with self._lock:
             self._trim(acknowledged)
-            for delta in deltas:
-                name = delta.path[0]
+            for name in names:
                 self._tell_bypassed(name, self._shadow.difference(name, self._work._where))
-                if any(mine.path[0] == name for _, mine, _ in self._pending):
-                    mine = rebase(state, [(own, undo) for _, own, undo in self._pending], delta)
-                    numbers = [number for number, _, _ in self._pending]
-                    self._pending = deque((number, *own) for number, own in zip(numbers, mine, strict=True))
-                else:
-                    apply_copy(state, delta)
+            mine = [(own, undo) for _, own, undo in self._pending if own.path[0] in names]
+            if mine or any(delta.op != SET or len(delta.path) > 1 for delta in deltas):
+                redone = iter(rebase(state, mine, *deltas))
+                self._pending = deque(
+                    (number, *next(redone)) if own.path[0] in names else (number, own, undo)
+                    for number, own, undo in self._pending
+                )
+            else:
+                for delta in deltas:
+                    apply(state, delta)
+            for name in names:
                 self._shadow.renew(name)
             self._channel.acknowledge(seq)
 

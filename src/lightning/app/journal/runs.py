@@ -37,7 +37,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["running", "ended"] = "running"
     ended_at: float | None = None
     exit_code: int | None = None
-    reason: str = ""  # "stopped", "failed", "signal"
+    reason: str = ""  # "stopped", "failed", "signal", "killed"
 
 
 class Run:
@@ -76,7 +76,7 @@ class Run:
     def interrupted(self) -> bool:
         """Whether it is over without having ended by itself, and has a journal to go on from."""
         meta = self.meta
-        unfinished = meta.state == "running" or meta.reason == "signal"
+        unfinished = meta.state == "running" or meta.reason in ("signal", "killed")
         return unfinished and self.journal_path.exists() and not self.live
 
     def lock(self) -> None:
@@ -125,7 +125,7 @@ class Run:
         self.release()
 
     def end(self, code: int, reason: str) -> None:
-        """Note how it ended ("stopped", "failed" or "signal"), then let go of the lock."""
+        """Note how it ended ("stopped", "failed", "signal" or "killed"), then let go of the lock."""
         try:
             self._note(
                 msgspec.structs.replace(

@@ -248,11 +248,16 @@ class Runtime:
                     self.works.could_not_start(event.path, event.failure)
 
     def _let_in(self) -> None:
-        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
+        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
+
+        Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about.
+        """
         self._wait(0)
-        if not self.inbox or self.ended is not None:
+        if self.ended is not None:
             return
         self.works.settle()
+        if not (self.inbox or self.ledger.facts or self._uncommitted):
+            return
         self._close_turn()
         self.passes.closed_turn()
         self.ledger.at = self.clock.now()
@@ -296,7 +301,7 @@ class Runtime:
 
     def _pass(self) -> None:
         """One replay of the root's ``run``."""
-        if self._signal:  # it came between two passes
+        if self._signalled():  # between two passes
             self._stop_by_signal()
             return
         self._beat = False
@@ -310,7 +315,7 @@ class Runtime:
                 self.root.run()
             else:
                 self._run_single_work()
-            if self._signal:
+            if self._signalled():
                 self._stop_by_signal()
             elif mirror.over is not None:
                 raise FlowError(
@@ -318,7 +323,7 @@ class Runtime:
                     "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"
                 )
         except PassEnds:
-            if self._signal:
+            if self._signalled():
                 self._stop_by_signal()
         except SystemExit as err:
             self.works.end(_exit_code(err), "stopped", str(err.code or ""))
@@ -431,6 +436,9 @@ class Runtime:
         self._wakers[0].recv(64)
         if self._signal and not self.mirror.in_pass:
             self._stop_by_signal()
+
+    def _signalled(self) -> bool:
+        return self._signal != 0
 
     def _stop_by_signal(self) -> None:
         self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")

@@ -10,13 +10,17 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
+from lightning.app.engines import orphans
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
+from lightning.app.errors import EngineError, JournalError, LightningError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.runs import Run, Runs
@@ -27,6 +31,10 @@ from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 
 PORT = 7501
+SWEPT = 20
+"""So many of the newest runs are looked at for leftovers at each start."""
+JUST_BEGUN = 10.0
+"""Seconds in which a run without a lock is one that somebody is about to lock."""
 STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = "INFO: Your app has started. View it in your browser: {url}"
 STARTED_UNSEEN = "INFO: Your app has started."
@@ -64,6 +72,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     log = Log(options.log_level)
     config = Config.load(Path(options.file).resolve().parent)
     runs = Runs(options.runs_dir)
+    _sweep_after_killed(runs)
     if options.resume is None:
         opened = runs.create(options.file, options.app_args)
     else:
@@ -76,8 +85,11 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
         except StoppedEarly:
             opened.end(0, "signal")
             raise
+        except (EngineError, JournalError):
+            _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
+            raise
         except BaseException:
-            opened.end(1, "failed")
+            _note_end(opened, "failed")
             raise
         opened.end(code, reason)
         return code
@@ -115,6 +127,25 @@ def _run(
     assert runtime.ended is not None
     journal.close()
     return code, runtime.ended.reason
+
+
+def _note_end(opened: Run, reason: str) -> None:
+    with suppress(JournalError):  # what is being raised already is the cause of this one, too
+        opened.end(1, reason)
+
+
+def _sweep_after_killed(runs: Runs) -> None:
+    """End what runs that were killed have left: processes that had made sessions of their own."""
+    for run in runs.all()[:SWEPT]:
+        meta = run.meta
+        if meta.state == "ended" or time.time() - meta.started_at < JUST_BEGUN or run.live:
+            continue
+        try:
+            run.lock()
+        except LightningError:
+            continue  # somebody resumes it at this moment, or it is not ours
+        orphans.sweep(run.id)
+        _note_end(run, "killed")
 
 
 def say(line: str) -> None:
