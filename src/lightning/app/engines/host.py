@@ -314,6 +314,8 @@ class Life:
             self._go_on()
             for said in _together(receive(wait=True)):
                 self._take(*said)
+            if not self._opened:
+                continue  # the object is large, and not here to its end
             if not self._begun:
                 self._begin()
             if not calls:
