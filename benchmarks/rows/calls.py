@@ -41,9 +41,9 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         for durability in DURABILITIES
     )
     notes = (
-        f"a pipe's round trip {costs.round_trip * 1e6:.0f} us, a FULL commit {costs.commit * 1e6:.0f} us: "
+        f"last round: a pipe's round trip {costs.round_trip * 1e6:.0f} us, a FULL commit {costs.commit * 1e6:.0f} us: "
         f"4 and 1.3 of them are {allowed * 1e6:.0f} us, or {1 / allowed:,.0f} calls/s",
-        f"turns (answers) in the journal for {count:,} calls: {left}",
+        f"last round: turns (answers) in the journal for {count:,} calls: {left}",
     )
     return Sample(figures, raw_of, budgets={"full": 1 / allowed}, notes=notes)
 
