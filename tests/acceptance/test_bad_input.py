@@ -33,7 +33,7 @@ def refuse(write_app: WriteApp, run_app: RunApp) -> Refuse:
             assert re.search(word, errors, re.IGNORECASE), f"{word!r} is not said; {terminal}"
         marked = [number for number, line in enumerate(file.read_text().splitlines(), 1) if "# here" in line]
         for number in marked:
-            assert re.search(rf'app\.py(:|", line ){number}\b', errors), f"not line {number}; {terminal}"
+            assert re.search(rf'app\.py(:|"?, line ){number}\b', errors), f"not line {number}; {terminal}"
         assert errors.count(TRACEBACK) <= 1, f"more than one traceback; {terminal}"
         assert not re.search(r"lightning/app/\w+/\w+\.py", errors), f"frames of the product; {terminal}"
         assert not terminal.out[2:], f"something on stdout; {terminal}"

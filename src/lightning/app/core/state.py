@@ -18,6 +18,8 @@ from lightning.app.kernel.values import pack
 
 _MISSING: Any = object()
 _FROZEN: Any = type("Frozen", (), {"__repr__": lambda self: "<inside a tuple>"})()
+_SUCCEEDED: Any = object()
+"""In place of a container's key: its parent is the one that took its place."""
 
 
 class Owner(Protocol):
@@ -41,6 +43,14 @@ class State(dict[str, Any]):
     def adopt(self, value: Any, parent: Any, key: Any) -> Any:
         """A plain container that is being put in, as a tracked one."""
         return _tracked(value, parent, key)
+
+    def succeed(self, name: str, value: Any) -> None:
+        """A plain container takes the place of one that others may hold: what they change in it, they change here."""
+        old = dict.get(self, name)
+        new = _tracked(value, self, name)
+        dict.__setitem__(self, name, new)
+        if isinstance(old, _Node) and type(old) is type(new):
+            old._parent, old._key = new, _SUCCEEDED
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
@@ -73,17 +83,26 @@ class _Node:
     _parent: Any
     _key: Any
 
-    def _place(self) -> tuple[Owner, tuple[Any, ...]] | None:
-        """The owner, and the path from its state to here. None when it is not part of a state (any more)."""
+    def _place(self) -> tuple[Owner, tuple[Any, ...], bool] | None:
+        """The owner, the path from its state to here, and whether it is this very container that is there.
+
+        None when it is not part of a state (any more).
+        """
         steps: list[Any] = []
         node: Any = self
+        current = True
         while not isinstance(node, State):
             parent = getattr(node, "_parent", None)
             if parent is None:
                 return None
             if parent is _FROZEN:
-                raise StateValueError("this container is inside a tuple, and tuples of a state do not change: use a list")
+                raise StateValueError(
+                    "this container is inside a tuple, and tuples of a state do not change: use a list"
+                )
             key = node._key
+            if key is _SUCCEEDED:
+                node, current = parent, False
+                continue
             if isinstance(parent, list):
                 if not (type(key) is int and key < len(parent) and list.__getitem__(parent, key) is node):
                     key = next((at for at, each in enumerate(parent) if each is node), None)
@@ -94,22 +113,22 @@ class _Node:
                 return None
             steps.append(key if type(key) in (str, int) else pack(key))
             node = parent
-        return node.owner, tuple(reversed(steps))
+        return node.owner, tuple(reversed(steps)), current
 
     def _tell(self, op: int, *steps: Any, value: Any = None) -> bool:
-        """Let the owner change this container. False: there is none, do it yourself."""
+        """Let the owner change this container. False: it will not (there is none, or it has another), do it yourself."""
         place = self._place()
         if place is None:
             return False
-        owner, path = place
+        owner, path, current = place
         owner._change(Delta(op, (*path, *steps), value))
-        return True
+        return current
 
     def _packed(self, value: Any, at: str) -> Any:
         place = self._place()
         if place is None:
             return pack(value)
-        owner, path = place
+        owner, path, _ = place
         inner = "".join(f"[{step!r}]" for step in path[1:])
         return pack(value, f"{owner._where}.{path[0]}{inner}{at}")
 
@@ -292,6 +311,9 @@ class TrackedSet(set[Any], _Node):
 
     __slots__ = ("_key", "_parent")
 
+    def __repr__(self) -> str:
+        return repr(set(self))
+
     def _items(self, values: Iterable[Any]) -> list[Any]:
         return [self._packed(each, f" (its element {each!r})") for each in values]
 
@@ -363,5 +385,3 @@ class TrackedSet(set[Any], _Node):
 
     def __copy__(self) -> set[Any]:
         return set(self)
-
-

@@ -1,57 +1,79 @@
-"""A work's ``url``: set once its port really answers, taken back when its call ends.
+"""Keeps a work's ``url`` true: set while its port answers, empty otherwise.
 
-Nothing tells when somebody begins to listen, so it is tried: from the first time ``run`` asks for its port,
-until it answers or the call is over.
+Who asks for ``port`` in ``run`` means to serve there, by a server of any kind: so the kernel's table of
+listening sockets is looked at, and nothing is sent that a server might take for a customer.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning.app.engines.live import Host
+    from lightning.app.core.work import LightningWork
 
-_FIRST_PAUSE = 0.01
-_LONGEST_PAUSE = 0.25
+_FIRST_WAIT = 0.01
+_LONGEST_WAIT = 0.25
+_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+_LISTENING = "0A"
 
 
 class Answering:
-    """Watches over the port of one work."""
+    """For the calls of one work. ``armed`` while somebody looks."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._over: threading.Event | None = None
+    def __init__(self, work: LightningWork) -> None:
+        self._work = work
+        self._over = threading.Event()
+        self._watch: threading.Thread | None = None
 
-    def expect(self) -> None:
-        """The running call asked for its port: it will listen there before long."""
-        if self._host.running and self._over is None:
-            self._over = threading.Event()
-            threading.Thread(target=self._watch, args=(self._over,), name="lightning-url", daemon=True).start()
+    @property
+    def armed(self) -> bool:
+        return self._watch is not None
 
-    def over(self) -> None:
-        """The call is over, and whatever listened with it."""
-        if self._over is not None:
-            self._over.set()
-            self._over = None
-            if self._host.work.url:
-                self._host.work.url = ""
+    def arm(self) -> None:
+        """The port was asked for: look, beside the call, whether it answers."""
+        if self._watch is None:
+            self._over.clear()
+            self._watch = threading.Thread(target=self._look, name="lightning-url", daemon=True)
+            self._watch.start()
 
-    def _watch(self, over: threading.Event) -> None:
-        pause = _FIRST_PAUSE
-        work = self._host.work
-        while not over.wait(pause):
-            host, port = work._state["host"], work._state["port"]
-            pause = min(pause * 1.5, _LONGEST_PAUSE)
-            if port is None:
-                continue
-            reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-            try:
-                socket.create_connection((reached, port), timeout=1.0).close()
-            except OSError:
-                continue
-            with self._host.lock:
-                if not over.is_set():
-                    work.url = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
-            return
+    def end(self) -> None:
+        """The call is over."""
+        watch, self._watch = self._watch, None
+        self._over.set()
+        if watch is not None:
+            watch.join()
+        if self._work.url:
+            self._work.url = ""
+
+    def _look(self) -> None:
+        wait = _FIRST_WAIT
+        while not self._over.wait(wait):
+            host, port = self._work._state.get("host"), self._work._state.get("port")
+            if isinstance(host, str) and isinstance(port, int) and answers(host, port):
+                shown = f"[{host}]" if ":" in host else host
+                self._work.url = f"http://{shown}:{port}"
+                return
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether connections to this port of this machine are accepted."""
+    told = False
+    for table in _TABLES:
+        with suppress(OSError), open(table) as lines:
+            told = True
+            if any(_listens(line, port) for line in lines):
+                return True
+    if told:
+        return False
+    with suppress(OSError), socket.create_connection((host, port), timeout=_LONGEST_WAIT):
+        return True  # no such table on this system
+    return False
+
+
+def _listens(line: str, port: int) -> bool:
+    fields = line.split(None, 4)
+    return len(fields) > 3 and fields[3] == _LISTENING and fields[1].endswith(f":{port:04X}")

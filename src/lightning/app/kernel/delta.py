@@ -26,7 +26,14 @@ DISCARD = 5  # the set at the path loses the items
 UPDATE = 6  # the dictionary at the path takes [[key, value], ...]
 CLEAR = 7  # the container at the path becomes empty
 
-_MERGING = {(INSERT, INSERT), (ADD, ADD), (DISCARD, DISCARD), (ADD, DISCARD), (DISCARD, ADD), (UPDATE, UPDATE)}
+_MERGING = {
+    (INSERT, INSERT),
+    (ADD, ADD),
+    (DISCARD, DISCARD),
+    (ADD, DISCARD),
+    (DISCARD, ADD),
+    (UPDATE, UPDATE),
+}
 _CONTAINERS = (list, dict, set, tuple)
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
@@ -108,17 +115,28 @@ def apply_copy(state: dict[str, Any], delta: Delta) -> Undo:
     return apply(state, delta)
 
 
-def rebase(state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta) -> list[tuple[Delta, Undo]]:
+def rebase(
+    state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], *foreign: Delta
+) -> list[tuple[Delta, Undo]]:
     """Put ``foreign`` before ``mine``, which are applied but which the other side has not seen yet.
 
-    Works on copies, which then take the place of the attributes. Returns ``mine`` with new undos.
+    Done aside, on copies, which then take the places of the attributes: nobody sees what is half done.
+    Attributes are independent: of ``mine`` only what is about those of ``foreign`` is needed. Returns ``mine``
+    with new undos.
     """
-    for name in dict.fromkeys([foreign.path[0], *(delta.path[0] for delta, _ in mine)]):
-        _replace_by_copy(state, name)
+    names = dict.fromkeys(delta.path[0] for delta in (*foreign, *(delta for delta, _ in mine)))
+    aside = {name: _copied(state[name]) for name in names if name in state}
     for _, undo in reversed(mine):
-        revert(state, undo)
-    apply(state, foreign)
-    return [(delta, apply(state, delta)) for delta, _ in mine]
+        revert(aside, undo)
+    for delta in foreign:
+        apply(aside, delta)
+    redone = [(delta, apply(aside, delta)) for delta, _ in mine]
+    for name in names:
+        if name in aside:
+            _succeed(state, name, aside[name])
+        else:
+            dict.pop(state, name, None)
+    return redone
 
 
 def conflicts(later: Delta, unseen: Delta) -> bool:
@@ -160,7 +178,16 @@ def _adopted(state: Any, value: Any, parent: Any, key: Any) -> Any:
 def _replace_by_copy(state: dict[str, Any], name: str) -> None:
     value = state.get(name)
     if isinstance(value, _CONTAINERS):
-        dict.__setitem__(state, name, _adopted(state, _copied(value), state, name))
+        _succeed(state, name, _copied(value))
+
+
+def _succeed(state: dict[str, Any], name: str, value: Any) -> None:
+    """A value takes the place of one that somebody may still hold."""
+    succeed = getattr(state, "succeed", None)
+    if succeed is not None and isinstance(value, _CONTAINERS):
+        succeed(name, value)
+    else:
+        dict.__setitem__(state, name, value)
 
 
 def _copied(value: Any) -> Any:

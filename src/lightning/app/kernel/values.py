@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
-from enum import Enum
-from pathlib import PurePath, PurePosixPath, PureWindowsPath, Path
+from enum import Enum, Flag
+from math import copysign
+from operator import ne
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -22,12 +24,16 @@ from msgspec.msgpack import Ext
 from lightning.app.errors import ProtocolError, StateValueError
 
 DEEPEST = 64
+"""So many containers may be nested in one another, counted from the attribute."""
 
-TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN, MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK = range(1, 15)
+TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN = range(1, 8)
+MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = range(8, 16)
 
-_ATOMS = frozenset({type(None), bool, float, str, bytes})
-_KEYS = frozenset({str, bytes, type(None), bool, float})
+_ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
+_SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
 _LOW, _HIGH = -(2**63), 2**64
+_SLACK = 4  # what wraps values on a journey, as the list of a call's arguments does
+_NAN = float("nan")
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType)
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -46,6 +52,26 @@ class Unresolved(NamedTuple):
 
     name: str
     packed: Ext
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.packed.code, bytes(self.packed.data)))
+
+
+class _Refused(Exception):
+    """A part cannot be packed. On its way up each container says where in it the part was."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.steps: list[tuple[str, str]] = []  # what to put before and behind the container's place
+
+    def named(self, before: str, behind: str) -> _Refused:
+        self.steps.append((before, behind))
+        return self
+
+    def told(self, where: str) -> str:
+        for before, behind in reversed(self.steps):
+            where = f"{before}{where}{behind}"
+        return f"{where}: {self.reason}"
 
 
 class _Kind(NamedTuple):
@@ -67,37 +93,39 @@ def register(tag: str, cls: type, to_plain: Callable[[Any], Any], from_plain: Ca
 # -- packing --------------------------------------------------------------------------------------
 
 
-def pack(value: Any, where: str = "value") -> Any:
-    """The packed form of ``value``, or a ``StateValueError`` that names the part ``where`` it fails."""
-    kind = type(value)
-    if kind in _ATOMS or (kind is int and _LOW <= value < _HIGH):
+def pack(value: Any, where: str = "value", depth: int = 0) -> Any:
+    """The packed form of ``value``, or a ``StateValueError`` that names the part ``where`` it fails.
+
+    ``depth`` counts the containers that it is going to be put into.
+    """
+    if type(value) in _ATOMS:
         return value
-    return _pack(value, where, [])
+    try:
+        return _pack(value, [0] * depth)
+    except _Refused as refused:
+        raise StateValueError(refused.told(where)) from None
 
 
-def _pack(value: Any, where: str, above: list[int]) -> Any:
+def _pack(value: Any, above: list[int]) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
-    if kind is int:
-        return value if _LOW <= value < _HIGH else Ext(INTEGER, str(value).encode())
-    packer = _PACKERS.get(kind)
-    if packer is None:
-        packer = _packer_for(kind, value, where)
-    if kind in _LEAVES:
-        return packer(value, where, above)
+    packer = _LEAVES.get(kind)
+    if packer is not None:
+        return packer(value, above)
+    packer = _CONTAINERS.get(kind) or _packer_for(kind, value)
     if len(above) >= DEEPEST:
-        raise StateValueError(f"{where}: nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload")
+        raise _Refused(f"nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload")
     if id(value) in above:
-        raise StateValueError(f"{where}: it contains itself; state has no cycles, refer to the part by a name")
+        raise _Refused("it contains itself; state has no cycles, refer to the part by a name")
     above.append(id(value))
     try:
-        return packer(value, where, above)
+        return packer(value, above)
     finally:
         above.pop()
 
 
-def _packer_for(kind: type, value: Any, where: str) -> Callable[[Any, str, list[int]], Any]:
+def _packer_for(kind: type, value: Any) -> _Packer:
     if kind in _tags:
         return _pack_registered
     if issubclass(kind, Enum):
@@ -105,118 +133,198 @@ def _packer_for(kind: type, value: Any, where: str) -> Callable[[Any, str, list[
     if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return _pack_record
     if kind.__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return lambda scalar, where, above: _pack(scalar.item(), where, above)
+        return _pack_scalar
     for base, packer in _BASES:
         if issubclass(kind, base):
             return packer
-    raise StateValueError(f"{where}: {_remedy(kind, value)}")
+    raise _Refused(_remedy(kind, value))
 
 
 def _remedy(kind: type, value: Any) -> str:
     if isinstance(value, _CODE):
-        return f"a {kind.__name__} is code, not state; make it a method, or keep it under a name with a leading underscore"
+        return (
+            f"a {kind.__name__} is code, not state; make it a method, or keep it under a name with a "
+            "leading underscore"
+        )
     if hasattr(kind, "_binding") or hasattr(kind, "_kind"):
-        return f"a {kind.__name__} is a component, not a value; assign it to an attribute of a flow by itself"
+        return (
+            f"a {kind.__name__} is a component, not a value; assign it to an attribute of a flow by itself, or "
+            "several of them as a lightning.app.structures.List or Dict"
+        )
     if is_dataclass(kind):
         return f"the dataclass {kind.__name__} can be changed unseen; make it @dataclass(frozen=True)"
     return (
-        f"a {kind.__name__} cannot be state; wrap it in lightning.app.storage.Payload, or keep it under a name "
-        "with a leading underscore"
+        f"a {kind.__name__} cannot be state; wrap it in lightning.app.storage.Payload, or keep it under a "
+        "name with a leading underscore"
     )
 
 
-def _pack_list(value: list[Any], where: str, above: list[int]) -> list[Any]:
-    if set(map(type, value)) <= _ATOMS:
-        return list(value)
-    return [_pack(each, f"{where}[{position}]", above) for position, each in enumerate(value)]
+def _pack_integer(value: int, above: list[int]) -> Any:
+    if _LOW <= value < _HIGH:
+        return value
+    return Ext(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
-def _pack_tuple(value: tuple[Any, ...], where: str, above: list[int]) -> Ext:
-    return Ext(TUPLE, _encode(_pack_list(list(value), where, above)))
+def _pack_text(value: str, above: list[int]) -> Any:
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # as names of files have that are not UTF-8
+        return Ext(TEXT, value.encode("utf-8", "surrogatepass"))
+    return value
 
 
-def _pack_dict(value: dict[Any, Any], where: str, above: list[int]) -> Any:
-    kinds = set(map(type, value))
-    if kinds <= _KEYS or (kinds <= _KEYS | {int} and all(_LOW <= key < _HIGH for key in value if type(key) is int)):
-        if set(map(type, value.values())) <= _ATOMS:
-            return dict(value)
-        return {key: _pack(each, f"{where}[{key!r}]", above) for key, each in value.items()}
-    pairs = [
-        [_pack(key, f"a key of {where}", above), _pack(each, f"{where}[{key!r}]", above)] for key, each in value.items()
-    ]
-    return Ext(PAIRS, _encode(pairs))
+def _plain(values: list[Any]) -> bool:
+    """Whether all of these are packed as they are."""
+    kinds = set(map(type, values))
+    if kinds <= _ATOMS:
+        return True
+    if not kinds <= _SCALARS:
+        return False
+    try:
+        _encode(values)
+    except (OverflowError, UnicodeEncodeError):
+        return False
+    return True
 
 
-def _sorted(value: Any, where: str, above: list[int]) -> bytes:
-    return _encode(sorted((_pack(each, f"an element of {where}", above) for each in value), key=_encode))
+def _pack_list(value: Iterable[Any], above: list[int]) -> list[Any]:
+    plain = list(value)
+    if _plain(plain):
+        return plain
+    packed: list[Any] = []
+    try:
+        for each in plain:
+            packed.append(_pack(each, above))
+    except _Refused as refused:
+        raise refused.named("", f"[{len(packed)}]") from None
+    return packed
 
 
-def _pack_set(value: set[Any], where: str, above: list[int]) -> Ext:
-    return Ext(SET, _sorted(value, where, above))
+def _pack_tuple(value: tuple[Any, ...], above: list[int]) -> Ext:
+    return Ext(TUPLE, _encode(_pack_list(value, above)))
 
 
-def _pack_frozenset(value: frozenset[Any], where: str, above: list[int]) -> Ext:
-    return Ext(FROZENSET, _sorted(value, where, above))
+def _pack_dict(value: dict[Any, Any], above: list[int]) -> Any:
+    plain = dict(value)
+    plain_keys = _plain(list(plain))
+    if plain_keys and _plain(list(plain.values())):
+        return plain
+    keys = list(plain) if plain_keys else [_pack_part(each, above, "a key of ") for each in plain]
+    packed: list[Any] = []
+    for key, each in plain.items():
+        try:
+            packed.append(_pack(each, above))
+        except _Refused as refused:
+            raise refused.named("", f"[{key!r}]") from None
+    if plain_keys:
+        return dict(zip(keys, packed, strict=True))
+    return Ext(PAIRS, _encode(list(zip(keys, packed, strict=True))))
 
 
-def _pack_moment(value: datetime, where: str, above: list[int]) -> Ext:
+def _pack_part(value: Any, above: list[int], named: str) -> Any:
+    try:
+        return _pack(value, above)
+    except _Refused as refused:
+        raise refused.named(named, "") from None
+
+
+def _sorted(value: Iterable[Any], above: list[int]) -> bytes:
+    return _encode(sorted((_pack_part(each, above, "an element of ") for each in value), key=_encode))
+
+
+def _pack_set(value: Iterable[Any], above: list[int]) -> Ext:
+    return Ext(SET, _sorted(value, above))
+
+
+def _pack_frozenset(value: Iterable[Any], above: list[int]) -> Ext:
+    return Ext(FROZENSET, _sorted(value, above))
+
+
+def _pack_moment(value: datetime | time, code: int) -> Ext:
     zone = value.tzinfo
     if zone is None or isinstance(zone, timezone):
-        return Ext(MOMENT, _encode([value.isoformat(), None, value.fold]))
+        return Ext(code, _encode([value.isoformat(), None, value.fold]))
     key = getattr(zone, "key", None)
     if key is None:
-        raise StateValueError(f"{where}: a datetime in {zone!r}; use datetime.timezone or zoneinfo.ZoneInfo")
-    return Ext(MOMENT, _encode([value.replace(tzinfo=None).isoformat(), key, value.fold]))
+        raise _Refused(f"a {type(value).__name__} in {zone!r}; use datetime.timezone or zoneinfo.ZoneInfo")
+    return Ext(code, _encode([value.replace(tzinfo=None).isoformat(), key, value.fold]))
 
 
-def _pack_member(value: Enum, where: str, above: list[int]) -> Ext:
-    return Ext(MEMBER, _encode([_class_name(type(value)), value.name]))
+def _pack_member(value: Enum, above: list[int]) -> Ext:
+    cls = type(value)
+    told = value._name_ if value._name_ in cls.__members__ else _pack(value._value_, above)  # combined flags
+    return Ext(MEMBER, _encode([_class_name(cls), told]))
 
 
-def _pack_record(value: Any, where: str, above: list[int]) -> Ext:
-    told = {each.name: _pack(getattr(value, each.name), f"{where}.{each.name}", above) for each in fields(value)}
-    return Ext(RECORD, _encode([_class_name(type(value)), told]))
+def _pack_record(value: Any, above: list[int]) -> Ext:
+    name = _class_name(type(value))
+    told: dict[str, Any] = {}
+    for each in fields(value):
+        try:
+            told[each.name] = _pack(getattr(value, each.name), above)
+        except _Refused as refused:
+            raise refused.named("", f".{each.name}") from None
+    return Ext(RECORD, _encode([name, told]))
 
 
-def _pack_path(value: PurePath, where: str, above: list[int]) -> Ext:
+def _pack_path(value: PurePath, above: list[int]) -> Ext:
     kind = "path" if isinstance(value, Path) else "windows" if isinstance(value, PureWindowsPath) else "posix"
-    return Ext(PATH, _encode([kind, str(value)]))
+    return Ext(PATH, _encode([kind, _pack_text(str(value), above)]))
 
 
-def _pack_registered(value: Any, where: str, above: list[int]) -> Ext:
+def _pack_registered(value: Any, above: list[int]) -> Ext:
     tag = _tags[type(value)]
-    return Ext(REGISTERED, _encode([tag, _pack(_kinds[tag].to_plain(value), where, above)]))
+    return Ext(REGISTERED, _encode([tag, _pack(_kinds[tag].to_plain(value), above)]))
+
+
+def _pack_scalar(value: Any, above: list[int]) -> Any:
+    """A number of numpy's. Those that Python has no like of are refused rather than bent."""
+    kind, plain = type(value), value.item()
+    dated = kind.__name__ in ("datetime64", "timedelta64")
+    if type(plain).__module__ == "numpy" or (dated and not isinstance(plain, date | timedelta)):
+        raise _Refused(f"Python has no number like this {kind.__name__}; convert it, as float(...) does")
+    return _pack(plain, above)
 
 
 def _class_name(cls: type) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    if "<locals>" in name:
+        raise _Refused(
+            f"{cls.__name__} is made inside a function, where nobody finds it again; move the class to the "
+            "top level of its module"
+        )
+    return name
 
 
-_PACKERS: dict[type, Callable[[Any, str, list[int]], Any]] = {
+_Packer = Callable[[Any, list[int]], Any]
+
+_LEAVES: dict[type, _Packer] = {
+    int: _pack_integer,
+    str: _pack_text,
+    datetime: lambda value, above: _pack_moment(value, MOMENT),
+    date: lambda value, above: Ext(DAY, value.isoformat().encode()),
+    time: lambda value, above: _pack_moment(value, CLOCK),
+    timedelta: lambda value, above: Ext(SPAN, _encode([value.days, value.seconds, value.microseconds])),
+    Pickled: lambda value, above: Ext(PICKLED, _encode([value.key, value.data])),
+    Unresolved: lambda value, above: value.packed,
+}
+_CONTAINERS: dict[type, _Packer] = {
     list: _pack_list,
     tuple: _pack_tuple,
     dict: _pack_dict,
     set: _pack_set,
     frozenset: _pack_frozenset,
-    datetime: _pack_moment,
-    date: lambda value, where, above: Ext(DAY, value.isoformat().encode()),
-    time: lambda value, where, above: Ext(CLOCK, value.isoformat().encode()),
-    timedelta: lambda value, where, above: Ext(SPAN, _encode([value.days, value.seconds, value.microseconds])),
-    Pickled: lambda value, where, above: Ext(PICKLED, _encode([value.key, value.data])),
-    Unresolved: lambda value, where, above: value.packed,
 }
-_LEAVES = frozenset({datetime, date, time, timedelta, Pickled, Unresolved})
-_BASES: tuple[tuple[type, Callable[[Any, str, list[int]], Any]], ...] = (
-    (list, _pack_list),
-    (tuple, _pack_tuple),
-    (dict, _pack_dict),
-    (set, _pack_set),
-    (frozenset, _pack_frozenset),
+_BASES: tuple[tuple[type, _Packer], ...] = (
+    *_CONTAINERS.items(),
     (PurePath, _pack_path),
-    (str, lambda value, where, above: str.__str__(value)),
-    (bytearray, lambda value, where, above: bytes(value)),
-    (int, lambda value, where, above: _pack(int(value), where, above)),
-    (float, lambda value, where, above: float(value)),
+    (str, lambda value, above: _pack_text(str.__str__(value), above)),
+    (bytearray, lambda value, above: bytes(value)),
+    (bytes, lambda value, above: bytes(value)),
+    (int, lambda value, above: _pack_integer(int(value), above)),
+    (float, lambda value, above: float(value)),
 )
 
 
@@ -224,44 +332,80 @@ _BASES: tuple[tuple[type, Callable[[Any, str, list[int]], Any]], ...] = (
 
 
 def unpack(packed: Any) -> Any:
-    """The value, in fresh plain containers."""
+    """The value, in fresh plain containers; ``ProtocolError`` where ``packed`` is not what ``pack`` gives."""
     kind = type(packed)
+    if kind in _SCALARS:
+        return packed
+    return _unpack(packed, 0)
+
+
+def _unpack(packed: Any, depth: int) -> Any:
+    kind = type(packed)
+    if kind in _SCALARS:
+        return packed
+    if depth > DEEPEST + _SLACK:
+        raise ProtocolError(f"a value is nested more than {DEEPEST} levels deep")
     if kind is list:
-        return list(packed) if set(map(type, packed)) <= _ATOMS else [unpack(each) for each in packed]
+        return _unpack_all(packed, depth)
     if kind is dict:
-        if set(map(type, packed.values())) <= _ATOMS:
-            return dict(packed)
-        return {key: unpack(each) for key, each in packed.items()}
+        return dict(zip(packed, _unpack_all(list(packed.values()), depth), strict=True))
     if kind is Ext:
         try:
-            return _UNPACKERS[packed.code](packed)
+            return _UNPACKERS[packed.code](packed, depth + 1)
         except ProtocolError:
             raise
         except Exception as err:
             raise ProtocolError(f"a value of kind {packed.code} cannot be read: {err}") from err
-    return packed
+    raise ProtocolError(f"a {kind.__name__} is no packed value")
+
+
+def _unpack_all(packed: list[Any], depth: int) -> list[Any]:
+    if set(map(type, packed)) <= _SCALARS:
+        return list(packed)
+    return [_unpack(each, depth + 1) for each in packed]
 
 
 def _parts(packed: Ext) -> Any:
     return _decode(packed.data)
 
 
-def _unpack_moment(packed: Ext) -> datetime:
+def _elements(packed: Ext, depth: int) -> list[Any]:
+    parts = _parts(packed)
+    if type(parts) is not list:
+        raise ProtocolError(f"a value of kind {packed.code} holds a {type(parts).__name__}, not a list")
+    return _unpack_all(parts, depth - 1)
+
+
+def _unpack_moment(packed: Ext, depth: int) -> datetime:
     text, key, fold = _parts(packed)
     moment = datetime.fromisoformat(text).replace(fold=fold)
     return moment if key is None else moment.replace(tzinfo=ZoneInfo(key))
 
 
-def _unpack_member(packed: Ext) -> Any:
-    name, member = _parts(packed)
-    cls = _resolve(name)
-    if cls is None or not issubclass(cls, Enum) or member not in cls.__members__:
-        return Unresolved(name, packed)
-    return cls[member]
+def _unpack_clock(packed: Ext, depth: int) -> time:
+    text, key, fold = _parts(packed)
+    clock = time.fromisoformat(text).replace(fold=fold)
+    return clock if key is None else clock.replace(tzinfo=ZoneInfo(key))
 
 
-def _unpack_record(packed: Ext) -> Any:
+def _unpack_member(packed: Ext, depth: int) -> Any:
     name, told = _parts(packed)
+    told = _unpack(told, depth)
+    cls = _resolve(name)
+    if cls is None or not issubclass(cls, Enum):
+        return Unresolved(name, packed)
+    if told in cls.__members__:
+        return cls[told]
+    try:
+        return cls(told) if issubclass(cls, Flag) and type(told) is int else Unresolved(name, packed)
+    except ValueError:  # the flag has lost one of its bits
+        return Unresolved(name, packed)
+
+
+def _unpack_record(packed: Ext, depth: int) -> Any:
+    name, told = _parts(packed)
+    if type(told) is not dict:
+        raise ProtocolError(f"the fields of {name!r} are a {type(told).__name__}, not a dictionary")
     cls = _resolve(name)
     if cls is None or not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return Unresolved(name, packed)
@@ -269,50 +413,66 @@ def _unpack_record(packed: Ext) -> Any:
     for each in fields(cls):
         if each.name not in told:
             return Unresolved(name, packed)
-        object.__setattr__(record, each.name, unpack(told[each.name]))
+        object.__setattr__(record, each.name, _unpack(told[each.name], depth))
     return record
 
 
-def _unpack_path(packed: Ext) -> PurePath:
+def _unpack_path(packed: Ext, depth: int) -> PurePath:
     kind, text = _parts(packed)
     kinds: dict[str, type[PurePath]] = {"path": Path, "windows": PureWindowsPath, "posix": PurePosixPath}
-    return kinds[kind](text)
+    return kinds[kind](_unpack(text, depth))
 
 
-def _unpack_registered(packed: Ext) -> Any:
+def _unpack_pairs(packed: Ext, depth: int) -> dict[Any, Any]:
+    return {_unpack(key, depth): _unpack(each, depth) for key, each in _parts(packed)}
+
+
+def _unpack_registered(packed: Ext, depth: int) -> Any:
     tag, plain = _parts(packed)
     kind = _kinds.get(tag)
-    return Unresolved(tag, packed) if kind is None else kind.from_plain(unpack(plain))
+    return Unresolved(tag, packed) if kind is None else kind.from_plain(_unpack(plain, depth))
+
+
+def _unpack_pickled(packed: Ext, depth: int) -> Pickled:
+    key, data = _parts(packed)
+    if type(key) is not str or type(data) is not bytes:
+        raise ProtocolError(
+            "an argument that only a work may open has a text for its key and bytes for itself"
+        )
+    return Pickled(key, data)
 
 
 def _resolve(name: str) -> type | None:
-    """A class by name, among the modules that are imported already."""
+    """A class by name, among the modules that are imported already. Nothing of theirs is run to find it."""
     module, _, qualname = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
-    return found if isinstance(found, type) and _class_name(found) == name else None
+        found = getattr(found, "__dict__", {}).get(part)
+    return found if isinstance(found, type) and f"{found.__module__}:{found.__qualname__}" == name else None
 
 
-_UNPACKERS: dict[int, Callable[[Ext], Any]] = {
-    TUPLE: lambda packed: tuple(unpack(each) for each in _parts(packed)),
-    SET: lambda packed: {unpack(each) for each in _parts(packed)},
-    FROZENSET: lambda packed: frozenset(unpack(each) for each in _parts(packed)),
-    INTEGER: lambda packed: int(bytes(packed.data)),
+_UNPACKERS: dict[int, Callable[[Ext, int], Any]] = {
+    TUPLE: lambda packed, depth: tuple(_elements(packed, depth)),
+    SET: lambda packed, depth: set(_elements(packed, depth)),
+    FROZENSET: lambda packed, depth: frozenset(_elements(packed, depth)),
+    INTEGER: lambda packed, depth: int.from_bytes(packed.data, "big", signed=True),
     MOMENT: _unpack_moment,
-    DAY: lambda packed: date.fromisoformat(bytes(packed.data).decode()),
-    CLOCK: lambda packed: time.fromisoformat(bytes(packed.data).decode()),
-    SPAN: lambda packed: timedelta(*_parts(packed)),
+    DAY: lambda packed, depth: date.fromisoformat(bytes(packed.data).decode()),
+    CLOCK: _unpack_clock,
+    SPAN: lambda packed, depth: timedelta(*_parts(packed)),
     MEMBER: _unpack_member,
     PATH: _unpack_path,
     RECORD: _unpack_record,
-    PAIRS: lambda packed: {unpack(key): unpack(each) for key, each in _parts(packed)},
-    PICKLED: lambda packed: Pickled(*_parts(packed)),
+    PAIRS: _unpack_pairs,
+    PICKLED: _unpack_pickled,
     REGISTERED: _unpack_registered,
+    TEXT: lambda packed, depth: bytes(packed.data).decode("utf-8", "surrogatepass"),
 }
 
 
 # -- bytes ----------------------------------------------------------------------------------------
+
+_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, OverflowError)
 
 
 def encode(packed: Any) -> bytes:
@@ -324,22 +484,28 @@ def decode(data: bytes) -> Any:
     """The packed value in ``data``; ``ProtocolError`` where there is none."""
     try:
         return _decode(data)
-    except (msgspec.DecodeError, RecursionError, TypeError) as err:
+    except _UNREADABLE as err:
         raise ProtocolError(f"these bytes are no packed value: {err}") from err
 
 
 def canonical(packed: Any) -> bytes:
-    """Bytes that are equal exactly for equal values of equal kinds: dictionaries are sorted.
+    """Bytes that are equal exactly for equal values of equal kinds: dictionaries and sets are sorted.
 
-    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` only the key counts.
+    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` only the key
+    counts.
     """
-    return _encode(_canonical(packed))
+    try:
+        return _encode(_canonical(packed))
+    except _UNREADABLE as err:
+        raise ProtocolError(f"this is no packed value: {err}") from err
 
 
 def _canonical(packed: Any) -> Any:
     kind = type(packed)
+    if kind is float:
+        return packed if packed == packed else _NAN  # there are many of them, and one will do
     if kind is list:
-        return list(packed) if set(map(type, packed)) <= _ATOMS else [_canonical(each) for each in packed]
+        return _canonical_list(packed)
     if kind is dict:
         return _canonical_pairs(packed.items())
     if kind is Ext:
@@ -347,19 +513,34 @@ def _canonical(packed: Any) -> Any:
             return Ext(PICKLED, _encode(_parts(packed)[0]))
         if packed.code == PAIRS:
             return _canonical_pairs(_parts(packed))
-        if packed.code in (TUPLE, SET, FROZENSET, RECORD, REGISTERED):
+        if packed.code in (SET, FROZENSET):
+            return Ext(packed.code, _encode(sorted(_canonical_list(_parts(packed)), key=_encode)))
+        if packed.code in (TUPLE, RECORD, REGISTERED):
             return Ext(packed.code, _encode(_canonical(_parts(packed))))
     return packed
 
 
-def _canonical_pairs(pairs: Any) -> Ext:
-    return Ext(PAIRS, _encode(sorted(([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs))))
+def _canonical_list(packed: list[Any]) -> list[Any]:
+    kinds = set(map(type, packed))
+    if kinds <= _SCALARS and not (float in kinds and any(map(ne, packed, packed))):
+        return packed
+    return [_canonical(each) for each in packed]
+
+
+def _canonical_pairs(pairs: Iterable[Any]) -> Ext:
+    sides = ([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs)
+    return Ext(PAIRS, _encode(sorted(sides)))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two packed values are equal in value and kind."""
-    if type(one) is not type(other):
+    """Whether two packed values are equal in value and kind, as ``canonical`` has it."""
+    kind = type(one)
+    if kind is not type(other):
         return False
-    if type(one) in _ATOMS or type(one) is int:
-        return bool(one == other or (one != one and other != other))
+    if kind is float:
+        return bool(one == other and (one or copysign(1.0, one) == copysign(1.0, other))) or (
+            one != one and other != other
+        )
+    if kind in _SCALARS:
+        return bool(one == other)
     return canonical(one) == canonical(other)

@@ -166,7 +166,11 @@ class Mirror:
         try:
             facts = [made(child, self.config, origin_of(child, where))]
             for each in list(child._walk())[1:]:
-                inside = each._parent is not None and each._parent._kind == "structure" and child._kind == "structure"
+                inside = (
+                    each._parent is not None
+                    and each._parent._kind == "structure"
+                    and child._kind == "structure"
+                )
                 facts.append(made(each, self.config, origin_of(each, each.name) if inside else None))
         except BaseException:
             parent._release(name)
@@ -191,7 +195,9 @@ class Deleted(Plain):
     """What is left of a component that was taken out of the tree: its values can be read."""
 
     def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
-        raise ComponentError(f"{work._path}.run(...): this work was deleted or replaced; use the one in its place")
+        raise ComponentError(
+            f"{work._path}.run(...): this work was deleted or replaced; use the one in its place"
+        )
 
     def start(self, work: LightningWork) -> None:
         self.run(work)
