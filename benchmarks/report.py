@@ -78,7 +78,9 @@ def notes(results: Results, rows: list[Row]) -> list[str]:
     for name, count in results.left_behind.items():
         said.append(f"{name} left {count} processes running after its end; they were ended")
     for name, count in results.hung.items():
-        said.append(f"{name} had not ended 20 s after it was done or interrupted, in {count} runs; it was ended")
+        said.append(
+            f"{name} had not ended 20 s after it was done or interrupted, in {count} runs; it was ended"
+        )
     return said
 
 
