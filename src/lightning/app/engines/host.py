@@ -341,7 +341,9 @@ class Life:
 
     def _take(self, seq: int, acknowledged: int, message: Message) -> None:
         if self._opened is (type(message) is Begin):
-            raise ProtocolError(f"a {type(message).__name__} arrived {'after' if self._opened else 'before'} Begin")
+            raise ProtocolError(
+                f"a {type(message).__name__} arrived {'after' if self._opened else 'before'} Begin"
+            )
         match message:
             case Write():
                 self._live.take(seq, acknowledged, message.deltas)
