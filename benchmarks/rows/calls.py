@@ -44,7 +44,8 @@ def measure(bench: Bench, subject: Subject) -> Sample:
         for durability in DURABILITIES
     )
     notes = (
-        f"last round: a pipe's round trip {costs.round_trip * 1e6:.0f} us, a FULL commit {costs.commit * 1e6:.0f} us: "
+        f"last round: a pipe's round trip {costs.round_trip * 1e6:.0f} us, "
+        f"a FULL commit {costs.commit * 1e6:.0f} us: "
         f"4 and 1.3 of them are {allowed * 1e6:.0f} us, or {1 / allowed:,.0f} calls/s",
         f"last round: turns (answers) in the journal for {count:,} calls: {left}",
     )
