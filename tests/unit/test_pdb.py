@@ -140,7 +140,9 @@ def test_ctrl_c_at_the_prompt_ends_neither_the_work_nor_the_app(start: Start) ->
 
 
 def test_quitting_fails_the_call(start: Start) -> None:
-    terminal = start(WORK.format(stop="breakpoint()", second="").replace("self.stop(", "self.fail('BdbQuit:' + "))
+    terminal = start(
+        WORK.format(stop="breakpoint()", second="").replace("self.stop(", "self.fail('BdbQuit:' + ")
+    )
     terminal.await_text("(Pdb) ")
     terminal.type("q\n")
     assert terminal.await_end() == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -60,3 +62,43 @@ def test_a_name_that_is_taken_says_to_choose_another(name: str) -> None:
 def test_works_in_a_plain_list_are_refused_with_the_way_to_keep_several() -> None:
     with pytest.raises(StateValueError, match=r"LightningFlow\.works_\[0\].*structures\.List"):
         L.LightningFlow().works_ = [L.LightningWork()]
+
+
+class Keeping(L.LightningWork):
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self.losses = [float(epochs)]
+        self._private = {"epochs": epochs}
+
+
+class Holding(L.LightningFlow):
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeping = Keeping(3)
+        self.several = L.structures.List(Keeping(4))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_component_is_another_with_the_same_state(copied: Callable[[Holding], Holding]) -> None:
+    one = Holding()
+    other = copied(one)
+    other.keeping.losses.append(1.0)
+    other.several[0]._private["epochs"] = 5
+    assert one.keeping.losses == [3.0]
+    assert other.keeping.losses == [3.0, 1.0]
+    assert one.several[0]._private == {"epochs": 4}
+    assert [each.name for each in other.works()] == ["root.keeping", "root.several.0"]
+
+
+def test_a_component_may_have_a_copy_beside_it() -> None:
+    flow = Holding()
+    flow.another = copy.deepcopy(flow.keeping)
+    assert [each.name for each in flow.works()] == ["root.keeping", "root.several.0", "root.another"]
+
+
+def test_a_set_prints_as_a_set() -> None:
+    flow = L.LightningFlow()
+    flow.seen = {1}
+    assert str(flow.seen) == "{1}"
+    flow.seen.clear()
+    assert str(flow.seen) == "set()"

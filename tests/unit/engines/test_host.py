@@ -22,7 +22,9 @@ from lightning.app.kernel import messages as m
 from lightning.app.runtime.loader import load_module
 from lightning.app.testing.engines import PATIENCE, Seat, Stage, run_id
 
-THREADS_OF_THE_RUNNER = set(sys._current_frames())  # of a parallel test run; they hold nothing that a fork needs
+THREADS_OF_THE_RUNNER = set(
+    sys._current_frames()
+)  # of a parallel test run; they hold nothing that a fork needs
 
 Play = Callable[[str], Seat]
 
@@ -57,7 +59,9 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
 
 def await_attribute(seat: Seat, name: str, value: Any = True) -> None:
     while seat.state.get(name) != value:
-        assert not seat.closed, f"the work has gone; {name} is {seat.state.get(name)!r}, and it said {seat.said[-3:]}"
+        assert not seat.closed, (
+            f"the work has gone; {name} is {seat.state.get(name)!r}, and it said {seat.said[-3:]}"
+        )
         seat.stage.turn()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lightning.app.core.flow import LightningFlow
     from lightning.app.core.work import LightningWork
 
-_ATOMS = frozenset({type(None), bool, float, str, bytes})
+_ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
 
 
 class Binding(Protocol):
@@ -201,7 +202,7 @@ class Component:
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] == "_":
             object.__setattr__(self, name, value)
-        elif type(value) in _ATOMS and name in self._state:
+        elif (type(value) in _ATOMS or (type(value) is str and value.isascii())) and name in self._state:
             self._binding.change(self, Delta(SET, (name,), value))
         elif isinstance(value, Component):
             self._attach(name, value)
@@ -328,6 +329,23 @@ class Component:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Another component like this one and all below it, with no place in a tree yet."""
+        other = type(self).__new__(type(self), *self._origin[0], **self._origin[1])
+        memo[id(self)] = other
+        for name, value in self.__dict__.items():
+            if name[0] == "_" and name not in _OWN:
+                object.__setattr__(other, name, deepcopy(value, memo))
+        other._state.clear()
+        for name, value in self._state.items():
+            apply(other._state, Delta(SET, (name,), pack(value)))
+        for name, child in self._children.items():
+            other._adopt(name, deepcopy(child, memo))
+        return other
+
+    def __copy__(self) -> Self:
+        return deepcopy(self)  # a part of a state has one place, so there is no shallow copy
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _blank, (type(self),), self.__getstate__()

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import FrameType
@@ -114,7 +114,7 @@ class Host:
     def start(self) -> bool:
         """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
         try:
-            self.work.on_start()
+            _by_user(self.work.on_start)
         except WorkStopped:
             raise
         except BaseException as error:
@@ -132,7 +132,7 @@ class Host:
             try:
                 args = [_opened(unpack(each)) for each in call.args]
                 kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
-                result = work.run(*args, **kwargs)
+                result = _by_user(work.run, *args, **kwargs)
             finally:
                 self.live.running = False
                 work._call_id = ""
@@ -186,6 +186,24 @@ class Host:
     def _notice(self, hook: str, error: BaseException) -> None:
         _, message, trace = _told(error, hook)
         self.live.say(Noticed(f"{hook} failed: {trace or message}"))
+
+
+def _by_user(code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run the user's code. Where it forks and both come back, the copy ends as a script would: it is no host."""
+    process = os.getpid()
+    try:
+        result = code(*args, **kwargs)
+    except BaseException as error:
+        if os.getpid() != process:
+            with birth.last_breath():
+                if isinstance(error, SystemExit):
+                    raise
+                sys.stderr.write(user_traceback(error))
+                birth.leave(1)
+        raise
+    if os.getpid() != process:
+        birth.leave(0)
+    return result
 
 
 def _opened(value: Any) -> Any:
@@ -296,6 +314,8 @@ class Life:
             self._go_on()
             for said in _together(receive(wait=True)):
                 self._take(*said)
+            if not self._opened:
+                continue  # the object is large, and not here to its end
             if not self._begun:
                 self._begin()
             if not calls:
@@ -323,7 +343,9 @@ class Life:
 
     def _take(self, seq: int, acknowledged: int, message: Message) -> None:
         if self._opened is (type(message) is Begin):
-            raise ProtocolError(f"a {type(message).__name__} arrived {'after' if self._opened else 'before'} Begin")
+            raise ProtocolError(
+                f"a {type(message).__name__} arrived {'after' if self._opened else 'before'} Begin"
+            )
         match message:
             case Write():
                 self._live.take(seq, acknowledged, message.deltas)

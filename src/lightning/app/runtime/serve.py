@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +28,7 @@ from lightning.app.runtime import loader
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
+from lightning.app.runtime.streams import say
 
 PORT = 7501
 SWEPT = 20
@@ -146,11 +146,6 @@ def _sweep_after_killed(runs: Runs) -> None:
             continue  # somebody resumes it at this moment, or it is not ours
         orphans.sweep(run.id)
         _note_end(run, "killed")
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 class _Place:
