@@ -244,9 +244,12 @@ class Seat:
         """The first message of this kind (about this call), when it is there. It is not given again."""
         while True:
             for position, message in enumerate(self.said):
-                if isinstance(message, kind) and (not call or getattr(message, "call", 0) == call):
+                if call and getattr(message, "call", 0) != call:
+                    continue
+                if isinstance(message, kind):
                     del self.said[position]
                     return message
+                assert not (call and isinstance(message, m.Raised)), f"the call failed\n{message.traceback}"
             assert not self.closed, f"the work has gone, and said no {kind.__name__} but {self.said[-3:]}"
             self.stage.turn()
 
@@ -462,8 +465,14 @@ class EngineContract:
         seat = stage.seat(works.Plain())
         seat.run("set_half_a_character")
         assert seat.state["x"] == seat.run("return_half_a_character") == "half " + chr(0xD800)
-        seat.run("use_half_a_character_as_a_key")
-        assert seat.state["table"]["half " + chr(0xD800)] == 1
+
+    def test_a_key_that_is_no_unicode_is_refused_with_the_remedy(
+        self, stage: Stage, works: ModuleType
+    ) -> None:
+        seat = stage.seat(works.Plain())
+        refused = seat.fail("use_half_a_character_as_a_key")
+        assert (refused.kind, "keep it as bytes" in refused.message) == ("StateValueError", True)
+        assert seat.run("state") == seat.state
 
     def test_an_object_that_comes_in_many_pieces_begins(self, stage: Stage, works: ModuleType) -> None:
         work = works.Plain()
