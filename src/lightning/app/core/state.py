@@ -441,6 +441,9 @@ class TrackedSet(set[Any], _Node):
     def copy(self) -> set[Any]:
         return set(self)
 
+    def __repr__(self) -> str:
+        return repr(set(self))  # a subclass of set would show its name
+
     def __reduce__(self) -> Any:
         return set, (set(self),)
 
