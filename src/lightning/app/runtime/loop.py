@@ -384,16 +384,16 @@ class Runtime:
         if self._uncommitted and (orders or now or self.clock.monotonic() >= self._commit_by):
             self.journal.commit()
             self._uncommitted = False
-            if self._told:
-                self.performer.acknowledge(self._told)
-                if not orders:
-                    for link in self._told:
-                        self.performer.flush(link)
-                self._told.clear()
+        durable = not self._uncommitted
+        if durable:
+            self.performer.acknowledge(self._told)
         if orders:
             self.performer.perform(orders)
-            if self.performer.ending is not None and self.ended is None:
-                self._begin_end(self.performer.ending)
+        if durable and self._told:
+            self.performer.tell(self._told)
+            self._told.clear()
+        if self.performer.ending is not None and self.ended is None:
+            self._begin_end(self.performer.ending)
 
     def _begin_end(self, ending: EndApp) -> None:
         """Say why, once, then stop all works in order; what they still say is taken in."""
@@ -410,6 +410,7 @@ class Runtime:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()
         self._close_turn(now=True)
+        self.performer.stop_all()
 
     # -- signals ----------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ Event = Said | Left | NotStarted
 class Link:
     """The runtime's end of one worker."""
 
-    __slots__ = ("closed", "incarnation", "path", "taken", "worker")
+    __slots__ = ("closed", "incarnation", "path", "stopped", "taken", "worker")
 
     def __init__(self, path: str, incarnation: int, worker: Worker) -> None:
         self.path = path
@@ -58,6 +58,7 @@ class Link:
         self.worker = worker
         self.taken = 0  # the last message taken in by a turn
         self.closed = False
+        self.stopped = False
 
 
 class Performer:
@@ -137,7 +138,7 @@ class Performer:
             elif type(order) is StopWorker:
                 stopped = self.links.get(order.incarnation)
                 if stopped is not None:
-                    stopped.worker.stop(STOP_GRACE)
+                    self._stop(stopped)
             elif type(order) is Notice:
                 self.log.warning(f"{order.path}: {order.message}")
             elif type(order) is EndApp and self.ending is None:
@@ -158,6 +159,20 @@ class Performer:
                 f"{what}: {err}; wrap what is large in lightning.app.storage.Payload"
             ) from None
 
+    def _stop(self, link: Link) -> None:
+        """By a message and by a signal: the user's code may have taken the signal for itself."""
+        if not link.stopped:
+            link.stopped = True
+            if not link.closed:
+                link.worker.channel.post(m.Stop())
+                self.flush(link)
+            link.worker.stop(STOP_GRACE)
+
+    def stop_all(self) -> None:
+        """Whoever is left, also those of components that the model no longer knows."""
+        for link in list(self.links.values()):
+            self._stop(link)
+
     def flush(self, link: Link) -> None:
         if link.closed:
             return
@@ -172,6 +187,13 @@ class Performer:
         for link in links:
             if not link.closed:
                 link.worker.channel.acknowledge(link.taken)
+
+    def tell(self, links: Iterable[Link]) -> None:
+        """Let the acknowledgements go, where no message has carried them."""
+        for link in links:
+            if not link.closed:
+                link.worker.channel.post_ack()
+                self.flush(link)
 
     def _place(self, order: Place) -> Link | None:
         work = self._find(order.path)
