@@ -38,6 +38,7 @@ from lightning.app.runtime.clock import Clock, SystemClock
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
+from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
 
 HEARTBEAT = 0.1
@@ -418,8 +419,7 @@ class Runtime:
         self._wakers = reader, writer
         self.selector.register(reader, selectors.EVENT_READ, self._woken)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        on_signals(self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signals += 1

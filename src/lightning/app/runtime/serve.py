@@ -7,7 +7,6 @@ database of ours exists; the port is bound before the line that names it is prin
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from lightning.app.runtime import loader
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
+from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import say
 
 PORT = 7501
@@ -50,8 +50,7 @@ def stop_on_signals() -> None:
     def stop(number: int, frame: object) -> None:
         raise StoppedEarly
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    on_signals(stop)
 
 
 def serve(options: Options) -> int:
