@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,17 @@ def test_a_refusal_keeps_its_exit_code_whatever_became_of_its_streams(streams: s
     ended = _in_a_shell(f"missing.py --open-ui=false {streams}", tmp_path)
     assert ended.returncode == 3, ended
     assert "Traceback" not in ended.stderr, ended
+
+
+def test_a_page_that_other_machines_reach_is_printed_with_the_token_that_opens_it(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(HELLO.replace('self.stop("all said")', "pass"))
+    terminal = run_app(file.name, "--host", "0.0.0.0", "--port", "0")
+    url = terminal.line(re.compile("View it in your browser: ")).text.rpartition(" ")[2]
+    terminal.line("hello")
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(url.partition("?")[0], timeout=20)
+    terminal.stop()

@@ -7,6 +7,7 @@ database of ours exists; the port is bound before the line that names it is prin
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -154,6 +155,7 @@ class _Place:
         self._options = options
         self._run = opened
         self._listener: socket.socket | None = None
+        self._token: str | None = None  # what opens the page to other machines
         if options.debug:
             from lightning.app.engines.inline import InlineEngine
 
@@ -186,7 +188,10 @@ class _Place:
         )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{port}/view"
+        if host.startswith("127.") or host == "::1":
+            return f"http://{shown}:{port}/view"
+        self._token = secrets.token_urlsafe()
+        return f"http://{shown}:{port}/view?token={self._token}"
 
     def take_over(self) -> None:
         """From here on output goes through the supervisor, and the page is served."""
@@ -194,7 +199,9 @@ class _Place:
             self._processes.take_output()
             if self._listener is not None:
                 self._processes.serve(
-                    self._listener, "lightning.app.server.process:main", {"run_id": self._run.id}
+                    self._listener,
+                    "lightning.app.server.process:main",
+                    {"run_id": self._run.id, "token": self._token},
                 )
                 self._listener.close()
 
