@@ -170,3 +170,12 @@ def test_a_page_that_other_machines_reach_is_printed_with_the_token_that_opens_i
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(url.partition("?")[0], timeout=20)
     terminal.stop()
+
+
+def test_few_descriptors_are_enough_and_high_ones_do_no_harm(write_app: WriteApp) -> None:
+    file = write_app(HELLO)
+    line = "exec 60< <(true); ulimit -n 40; exec "
+    command = f"{line}{sys.executable} -m lightning.app run app {file.name} --open-ui=false --port 0"
+    ended = subprocess.run(["bash", "-c", command], cwd=file.parent, capture_output=True, text=True)
+    assert ended.returncode == 0, ended
+    assert "Traceback" not in ended.stderr, ended
