@@ -179,3 +179,13 @@ def test_few_descriptors_are_enough_and_high_ones_do_no_harm(write_app: WriteApp
     ended = subprocess.run(["bash", "-c", command], cwd=file.parent, capture_output=True, text=True)
     assert ended.returncode == 0, ended
     assert "Traceback" not in ended.stderr, ended
+
+
+def test_a_breakpoint_in_a_flow_without_a_terminal_is_named_and_passed(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(HELLO.replace("self.hello.run()", "breakpoint(); self.hello.run()"))
+    terminal = run_app(file.name)
+    terminal.end(0)
+    assert terminal.printed == ["hello"]
+    assert re.search(r"app\.py:\d+: breakpoint\(\) found no terminal and goes on", terminal.errors)

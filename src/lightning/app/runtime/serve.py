@@ -162,8 +162,10 @@ class _Place:
             self._make: Callable[..., Engine] = InlineEngine
             self._processes = None
         else:
+            from lightning.app import pdb
             from lightning.app.engines.process import ProcessEngine
 
+            pdb.install()  # for the flow; each work does it in its own process
             self._processes = ProcessEngine(self._report, opened.id, app=app)
         self._reports: Callable[[Started | Exited], None] | None = None
 
