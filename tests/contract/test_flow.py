@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -653,3 +654,41 @@ def test_a_deleted_work_says_so_when_it_is_called() -> None:
         app.run_until_idle()
         assert app.exit_code == 1
         assert "deleted" in app.failure
+
+
+class Writes(L.LightningWork):
+    def __init__(self) -> None:
+        super().__init__(parallel=True)
+        self.x = 0
+
+    def run(self) -> None:
+        for value in (1, 2, 3):
+            self.x = value
+
+
+def test_reading_an_attribute_again_lets_waiting_changes_in_so_a_loop_that_waits_ends() -> None:
+    def run(flow: Any) -> None:
+        flow.writes.run()
+        while flow.writes.x < 3:
+            time.sleep(0.002)
+
+    with Harness(Flow(run, writes=Writes())) as app:
+        app.step()  # asks for the process
+        app.step()
+        assert app.root.writes.x == 3
+
+
+def test_an_attribute_read_at_two_places_of_a_pass_has_one_value() -> None:
+    """``if self.train.checkpoint: self.deploy.run(self.train.checkpoint)`` deploys what it has checked."""
+    seen = []
+
+    def run(flow: Any) -> None:
+        flow.writes.run()
+        first = flow.writes.x
+        time.sleep(0.002)
+        seen.append((first, flow.writes.x))
+
+    with Harness(Flow(run, writes=Writes())) as app:
+        app.run_until_idle()
+    assert {first for first, _ in seen} == {0, 1, 2, 3}
+    assert all(first == second for first, second in seen)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict, defaultdict, namedtuple
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -77,7 +78,7 @@ def test_numbers_of_numpy_become_numbers_of_python() -> None:
 
 @pytest.mark.parametrize("value", [numpy.longdouble(1), numpy.datetime64(1, "ns"), numpy.timedelta64("NaT")])
 def test_a_number_of_numpy_that_python_has_not_is_refused(value: Any) -> None:
-    with pytest.raises(StateValueError, match="root.w.x: Python has no number like this"):
+    with pytest.raises(StateValueError, match=r"root\.w\.x: Python has no number like this"):
         pack(value, "root.w.x")
 
 
@@ -307,18 +308,14 @@ likely = st.builds(
 @given(packed_garbage | likely)
 def test_garbage_is_refused_by_a_protocol_error_and_by_nothing_else(packed: Any) -> None:
     for read in (unpack, canonical):
-        try:
+        with suppress(ProtocolError):
             read(packed)
-        except ProtocolError:
-            pass
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_value_are_refused_by_a_protocol_error(data: bytes) -> None:
-    try:
+    with suppress(ProtocolError):
         unpack(decode(data))
-    except ProtocolError:
-        pass
 
 
 @given(drawn.values, st.data())
@@ -326,10 +323,8 @@ def test_one_byte_changed_is_read_or_refused(value: Any, data: Any) -> None:
     damaged = bytearray(encode(pack(value)))
     position = data.draw(st.integers(0, len(damaged) - 1))
     damaged[position] ^= data.draw(st.integers(1, 255))
-    try:
+    with suppress(ProtocolError):
         unpack(decode(bytes(damaged)))
-    except ProtocolError:
-        pass
 
 
 @pytest.mark.parametrize("code", [v.TUPLE, v.SET, v.FROZENSET, v.PAIRS, v.RECORD, v.REGISTERED])

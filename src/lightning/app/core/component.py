@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lightning.app.core.flow import LightningFlow
     from lightning.app.core.work import LightningWork
 
-_ATOMS = frozenset({type(None), bool, float, str, bytes})
+_ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
 
 
 class Binding(Protocol):
@@ -202,7 +202,7 @@ class Component:
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] == "_":
             object.__setattr__(self, name, value)
-        elif type(value) in _ATOMS and name in self._state:
+        elif (type(value) in _ATOMS or (type(value) is str and value.isascii())) and name in self._state:
             self._binding.change(self, Delta(SET, (name,), value))
         elif isinstance(value, Component):
             self._attach(name, value)

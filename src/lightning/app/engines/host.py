@@ -18,11 +18,12 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 from lightning.app import pdb
@@ -31,7 +32,7 @@ from lightning.app.core.work import LightningWork
 from lightning.app.engines import birth
 from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
-from lightning.app.engines.live import Live, unsendable
+from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live
 from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
@@ -152,8 +153,8 @@ class Host:
         _flush_output()
         try:
             self.live.say(outcome, LARGEST_RESULT)
-        except (TooLarge, UnicodeError) as error:
-            self.live.say(self._raised(outcome.call, self._refusal(unsendable(error))))
+        except TooLarge as error:
+            self.live.say(self._raised(outcome.call, self._refusal(str(error))))
 
     def leave(self) -> None:
         """The orderly end: ``on_exit``, and goodbye."""
@@ -247,11 +248,6 @@ def _flush_output() -> None:
 
 # -- a process ------------------------------------------------------------------------------------
 
-_UNBROKEN: frozenset[CodeType] = frozenset(
-    each.__code__ for each in (Live.change, Live.say, Live.take, Live.hear, Live.settle, Live.find_bypassed)
-)
-_BREAKABLE: frozenset[CodeType] = frozenset({Live.await_room.__code__, Channel.await_room.__code__})
-
 
 def _together(said: list[tuple[int, int, Message]]) -> Iterator[tuple[int, int, Message]]:
     """Writes that follow one another and know of the same writes of ours become one: put in place at once."""
@@ -277,13 +273,17 @@ class Life:
         self._channel = Channel(sock, ToHost, patient=True)
         self._host = Host(self._channel)
         self._live = self._host.live
-        self._begun: bool | None = None  # None: the object is open, and on_start is to come
+        self._opened = False
+        self._begun = False  # on_start has run
         self._calls: deque[Call] = deque()
         self._main = threading.get_ident()
         self._reading = threading.Lock()
         self._switch: select.epoll | None = None  # made with the listener, when user's code first runs
         self._listens = False  # whether the listener, not the main thread, reads the channel
+        self._signals = -1  # where the C level of Python says that a signal came
+        self._heard = False  # whether the main thread has noticed a SIGTERM
         self._stop_asked = False
+        self._code = 0
         self._leaving = False
 
     def live(self) -> int:
@@ -292,32 +292,32 @@ class Life:
         _current = self._host
         signal.signal(signal.SIGTERM, self._terminated)
         os.register_at_fork(after_in_child=self._forked)
-        code = 0
         try:
             try:
-                code = self._serve()
+                self._serve()
             except ChannelClosed:
                 pass  # the runtime is gone: nothing to live for
             except ProtocolError as error:
-                print(f"{self._host.name or 'a work'}: {error}; its process ends", file=sys.stderr)
-                code = 1
+                self._misunderstand(error)
             self._leaving = True
         except WorkStopped:
             pass
         self._live.keep_waiting(False)  # nobody reads any more
         self._host.leave()
         self._channel.close()
-        return code
+        return self._code
 
-    def _serve(self) -> int:
+    def _serve(self) -> None:
         """Take what comes, and run it. The way of a short call: one read, one run, one write."""
         host, calls, receive = self._host, self._calls, self._channel.receive
         while True:
+            self._go_on()
             for said in _together(receive(wait=True)):
-                if not self._take(*said):
-                    return 1
-            if self._begun is None and not self._begin():
-                return 1
+                self._take(*said)
+            if not self._opened:
+                continue  # the object is large, and not here to its end
+            if not self._begun:
+                self._begin()
             if not calls:
                 self._live.settle()
             while calls:
@@ -330,32 +330,37 @@ class Life:
                 host.answer(outcome)
                 self._go_on()
 
-    def _begin(self) -> bool:
+    def _begin(self) -> None:
+        self._go_on()
         self._listen()
         try:
             self._begun = self._host.start()
         finally:
             self._listen_no_more()
+        if not self._begun:
+            self._give_up()
         self._go_on()
-        return self._begun
 
-    def _take(self, seq: int, acknowledged: int, message: Message) -> bool:
-        """Take in one message; False when the object does not open."""
+    def _take(self, seq: int, acknowledged: int, message: Message) -> None:
+        if self._opened is (type(message) is Begin):
+            raise ProtocolError(
+                f"a {type(message).__name__} arrived {'after' if self._opened else 'before'} Begin"
+            )
         match message:
             case Write():
                 self._live.take(seq, acknowledged, message.deltas)
-                return True
+                return
             case Call():
                 self._calls.append(message)
             case Begin():
-                self._live.hear(seq, acknowledged)
-                self._begun = None
-                return self._host.open(message)
+                self._opened = self._host.open(message)
+                if not self._opened:
+                    self._give_up()
             case Stop():
-                self._stop_asked = True
-                signal.pthread_kill(self._main, signal.SIGTERM)
+                self._stop_asked = True  # not every ``run`` lets it through
+                if threading.get_ident() != self._main:
+                    self._interrupt()
         self._live.hear(seq, acknowledged)
-        return True
 
     # -- the listener -----------------------------------------------------------------------------
 
@@ -364,13 +369,19 @@ class Life:
         if self._switch is None:
             self._switch = select.epoll()
             self._switch.register(self._channel, 0)
+            self._signals, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            self._switch.register(self._signals, select.EPOLLIN)
+            signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
             threading.Thread(target=self._read_on, name="lightning-listener", daemon=True).start()
             self._live.keep_waiting(True)
         self._listens = True
         self._switch.modify(self._channel, select.EPOLLIN)
 
     def _listen_no_more(self) -> None:
+        """User's code is through."""
         assert self._switch is not None
+        if signal.getsignal(signal.SIGTERM) != self._terminated:  # it had put another in its place
+            signal.signal(signal.SIGTERM, self._terminated)
         self._switch.modify(self._channel, 0)
         with self._reading:  # it may be at it
             self._listens = False
@@ -379,7 +390,11 @@ class Life:
         """The listener's life."""
         assert self._switch is not None
         while True:
-            ((_, events),) = self._switch.poll(maxevents=1)
+            ((fd, events),) = self._switch.poll(maxevents=1)
+            if fd == self._signals:
+                if signal.SIGTERM in os.read(fd, 4096):
+                    self._insist()
+                continue
             with self._reading:
                 if self._listens:
                     try:
@@ -390,21 +405,38 @@ class Life:
                     except ChannelClosed:
                         break
                     except ProtocolError as error:
-                        print(f"{self._host.name}: {error}; its process ends", file=sys.stderr)
+                        self._misunderstand(error)
                         break
             if events & (select.EPOLLHUP | select.EPOLLERR):
                 break
         self._live.keep_waiting(False)
+        self._interrupt()
+        self._insist()
+
+    def _interrupt(self) -> None:
+        """Get the main thread out of the user's code, as a SIGTERM from outside does."""
+        time.sleep(0.001)  # it gave us the interpreter on its way into a call: let it arrive there
         signal.pthread_kill(self._main, signal.SIGTERM)
+
+    def _insist(self) -> None:
+        """A signal that comes right before a call into C is noticed only after it: repeat it until it is."""
+        pause = 0.01
+        while True:
+            time.sleep(pause)
+            if self._heard or signal.getsignal(signal.SIGTERM) != self._terminated:
+                return
+            signal.pthread_kill(self._main, signal.SIGTERM)
+            pause = min(2 * pause, 0.25)
 
     # -- the end ----------------------------------------------------------------------------------
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM, in the main thread."""
+        self._heard = True
         if self._leaving:
             return
-        while frame is not None and frame.f_code not in _BREAKABLE:
-            if frame.f_code in _UNBROKEN:
+        while frame is not None and frame.f_code not in BREAKABLE:
+            if frame.f_code in UNBROKEN:
                 self._live.deferred = self._stop_if_main
                 return
             frame = frame.f_back
@@ -419,12 +451,19 @@ class Life:
         self._live.deferred = None
         raise WorkStopped(f"{self._host.name} is being stopped")
 
+    def _give_up(self) -> None:
+        """The work cannot begin, which was said."""
+        self._code = 1
+        self._stop()
+
+    def _misunderstand(self, error: ProtocolError) -> None:
+        self._code = 1
+        print(f"{self._host.name or 'a work'}: {error}; its process ends", file=sys.stderr)
+
     def _go_on(self) -> None:
-        """Between two calls: whether there is to be a next one."""
+        """Whether there is to be another step: asked where nothing is broken off any more."""
         if self._leaving or self._stop_asked or self._live.deferred is not None:
             self._stop()
-        if signal.getsignal(signal.SIGTERM) != self._terminated:  # run had put another in its place
-            signal.signal(signal.SIGTERM, self._terminated)
 
     def _forked(self) -> None:
         """In a process that the work has forked: this life is its parent's."""
@@ -435,7 +474,9 @@ class Life:
         self._channel.close()
         if self._switch is not None:
             self._switch.close()
+            os.close(self._signals)
         with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -100,6 +101,9 @@ class Plain(L.LightningWork):
     def do_return_half_a_character(self):
         return "half " + chr(0xD800)
 
+    def do_use_half_a_character_as_a_key(self):
+        self.table["half " + chr(0xD800)] = 1
+
     def do_fail_twice(self):
         try:
             self.do_fail("first")
@@ -130,7 +134,7 @@ class Plain(L.LightningWork):
     def do_print(self, lines):
         for number in range(lines):
             print("line", number)
-        sys.stderr.write("and an error\\\\n")
+        print("and an error", file=sys.stderr)
 
     def do_push(self):
         heapq.heapify(self.items)
@@ -174,7 +178,12 @@ class BadHooks(Plain):
 
     def on_exit(self):
         raise RuntimeError("it does not like to go")
-'''.replace("\\\\n", "\\n")
+'''
+
+
+def run_id() -> str:
+    """One that no other test has: what an engine leaves behind is found, and ended, by it."""
+    return f"test-{uuid.uuid4().hex[:12]}"
 
 
 class Seat:
@@ -188,7 +197,7 @@ class Seat:
         self.last = 0
         self.closed = False
         self.history: list[tuple[str, Any]] = []  # attribute and value of each plain write of the work
-        self._stage = stage
+        self.stage = stage
         self._calls = 0
 
     def take(self) -> None:
@@ -198,7 +207,7 @@ class Seat:
             for seq, _, message in channel.receive():
                 if not seq:
                     continue
-                assert seq == self.last + 1
+                assert seq == self.last + 1, f"message {seq} after {self.last}"
                 self.last = seq
                 self.said.append(message)
                 if isinstance(message, m.Changed):
@@ -235,11 +244,14 @@ class Seat:
         """The first message of this kind (about this call), when it is there. It is not given again."""
         while True:
             for position, message in enumerate(self.said):
-                if isinstance(message, kind) and (not call or getattr(message, "call", 0) == call):
+                if call and getattr(message, "call", 0) != call:
+                    continue
+                if isinstance(message, kind):
                     del self.said[position]
                     return message
-            assert not self.closed, f"the work has gone, and said no {kind.__name__} but {self.said}"
-            self._stage.turn()
+                assert not (call and isinstance(message, m.Raised)), f"the call failed\n{message.traceback}"
+            assert not self.closed, f"the work has gone, and said no {kind.__name__} but {self.said[-3:]}"
+            self.stage.turn()
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call, and give what comes back."""
@@ -252,7 +264,8 @@ class Seat:
 
     def exited(self) -> Exited:
         """Its end."""
-        return self._stage.report(Exited, self.placement.work)
+        report: Exited = self.stage.report(Exited, self.placement.work)
+        return report
 
 
 class Stage:
@@ -285,11 +298,13 @@ class Stage:
             poll.register(fd, select.POLLIN)
         for seat in self.seats:
             if not seat.closed:
-                poll.register(seat.worker.channel, select.POLLIN)
+                more = select.POLLOUT if seat.worker.channel.bytes_waiting else 0
+                poll.register(seat.worker.channel, select.POLLIN | more)
         assert poll.poll(PATIENCE * 1000), f"nothing happened; reported so far: {self.reports}"
         self.engine.ready()
         for seat in self.seats:
             if not seat.closed:
+                seat.worker.channel.flush()
                 seat.take()
 
     def report(self, kind: type[Any], work: str) -> Any:
@@ -446,12 +461,23 @@ class EngineContract:
         seat = stage.seat(works.Plain())
         assert seat.fail("fail_with_half_a_character").message == "half \\ud800"
 
-    @pytest.mark.parametrize("do", ["set_half_a_character", "return_half_a_character"])
-    def test_a_text_that_is_no_unicode_is_refused_with_the_remedy(
-        self, stage: Stage, works: ModuleType, do: str
+    def test_a_text_that_is_no_unicode_travels(self, stage: Stage, works: ModuleType) -> None:
+        seat = stage.seat(works.Plain())
+        seat.run("set_half_a_character")
+        assert seat.state["x"] == seat.run("return_half_a_character") == "half " + chr(0xD800)
+
+    def test_a_key_that_is_no_unicode_is_refused_with_the_remedy(
+        self, stage: Stage, works: ModuleType
     ) -> None:
         seat = stage.seat(works.Plain())
-        assert "surrogateescape" in seat.fail(do).message
+        refused = seat.fail("use_half_a_character_as_a_key")
+        assert (refused.kind, "keep it as bytes" in refused.message) == ("StateValueError", True)
+        assert seat.run("state") == seat.state
+
+    def test_an_object_that_comes_in_many_pieces_begins(self, stage: Stage, works: ModuleType) -> None:
+        work = works.Plain()
+        work.table = {f"key {number}": number for number in range(100_000)}
+        seat = stage.seat(work)
         assert seat.run("state") == seat.state
 
     def test_on_exception_is_told_before_the_runtime_is(self, stage: Stage, works: ModuleType) -> None:
