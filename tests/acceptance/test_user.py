@@ -189,3 +189,12 @@ def test_a_breakpoint_in_a_flow_without_a_terminal_is_named_and_passed(
     terminal.end(0)
     assert terminal.printed == ["hello"]
     assert re.search(r"app\.py:\d+: breakpoint\(\) found no terminal and goes on", terminal.errors)
+
+
+def test_sys_exit_in_a_flow_ends_the_app_with_its_code_and_says_so(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(HELLO.replace('self.stop("all said")', "raise SystemExit(4)"))
+    terminal = run_app(file.name)
+    terminal.end(4)
+    assert terminal.err == ["ERROR: root.run called sys.exit(4)"]

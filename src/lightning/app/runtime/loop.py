@@ -329,7 +329,8 @@ class Runtime:
             if self._signalled():
                 self._stop_by_signal()
         except SystemExit as err:
-            self.works.end(_exit_code(err), "stopped", str(err.code or ""))
+            told = f"{self.root.name}.run called sys.exit({err.code!r})" if err.code else ""
+            self.works.end(_exit_code(err), "stopped", told)
         except BaseException as err:
             self.passes.undo()
             failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
