@@ -39,6 +39,7 @@ from lightning.app.runtime.clock import Clock, SystemClock
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
+from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
 
 HEARTBEAT = 0.1
@@ -328,7 +329,8 @@ class Runtime:
             if self._signalled():
                 self._stop_by_signal()
         except SystemExit as err:
-            self.works.end(_exit_code(err), "stopped", str(err.code or ""))
+            told = f"{self.root.name}.run called sys.exit({err.code!r})" if err.code else ""
+            self.works.end(_exit_code(err), "stopped", told)
         except BaseException as err:
             self.passes.undo()
             failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
@@ -421,8 +423,7 @@ class Runtime:
         self._wakers = reader, writer
         self.selector.register(reader, selectors.EVENT_READ, self._woken)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        on_signals(self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signals += 1
