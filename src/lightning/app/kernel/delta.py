@@ -12,6 +12,7 @@ the state has an ``adopt``, every container that is put in goes through it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from lightning.app.errors import ProtocolError
@@ -29,7 +30,15 @@ CLEAR = 7  # the container at the path becomes empty
 REORDER = 8  # the list at the path takes the order [positions], all of them
 
 _CONTAINERS = (list, dict, set, tuple)
-_MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
+
+
+class _Missing(Enum):
+    """What was there where nothing was. An Enum's member: a copy of it is itself."""
+
+    MISSING = 0
+
+
+_MISSING: Any = _Missing.MISSING
 
 
 class Undo:
