@@ -43,7 +43,7 @@ class Results:
 
 
 def table(results: Results, rows: list[Row], subjects: list[str]) -> str:
-    """Ours: median (best) of the rounds. A peer: its median, and how many times better ours is."""
+    """Median (best) of the rounds; for a peer also how many times better our median is."""
     peers = [name for name in subjects if name != OURS]
     lines = [["", "ours", "budget", "", *peers]]
     for row in rows:
@@ -118,10 +118,9 @@ def _line(results: Results, row: Row, figure: Figure, peers: list[str]) -> list[
         theirs = results.values(row, peer, figure)
         if not theirs:
             cells.append("failed" if peer in results.failures[row.name] else "-")
-        elif ours:
-            cells.append(f"{number(median(theirs))} ({figure.advantage(median(ours), median(theirs)):.3g}x)")
         else:
-            cells.append(number(median(theirs)))
+            ratio = f" {figure.advantage(median(ours), median(theirs)):.3g}x" if ours else ""
+            cells.append(f"{number(median(theirs))} ({number(figure.best(theirs))}){ratio}")
     return cells
 
 
