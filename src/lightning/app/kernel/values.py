@@ -16,7 +16,7 @@ from math import copysign
 from operator import ne
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -30,7 +30,7 @@ TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN = range(1, 8)
 MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = range(8, 16)
 
 _ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
-_SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
+SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
 _LOW, _HIGH = -(2**63), 2**64
 _SLACK = 4  # what wraps values on a journey, as the list of a call's arguments does
 _NAN = float("nan")
@@ -98,7 +98,8 @@ def pack(value: Any, where: str = "value", depth: int = 0) -> Any:
 
     ``depth`` counts the containers that it is going to be put into.
     """
-    if type(value) in _ATOMS:
+    kind = type(value)
+    if kind in _ATOMS or (kind is int and _LOW <= value < _HIGH):
         return value
     try:
         return _pack(value, [0] * depth)
@@ -180,7 +181,7 @@ def _plain(values: list[Any]) -> bool:
     kinds = set(map(type, values))
     if kinds <= _ATOMS:
         return True
-    if not kinds <= _SCALARS:
+    if not kinds <= SCALARS:
         return False
     try:
         _encode(values)
@@ -334,14 +335,14 @@ _BASES: tuple[tuple[type, _Packer], ...] = (
 def unpack(packed: Any) -> Any:
     """The value, in fresh plain containers; ``ProtocolError`` where ``packed`` is not what ``pack`` gives."""
     kind = type(packed)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return packed
     return _unpack(packed, 0)
 
 
 def _unpack(packed: Any, depth: int) -> Any:
     kind = type(packed)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return packed
     if depth > DEEPEST + _SLACK:
         raise ProtocolError(f"a value is nested more than {DEEPEST} levels deep")
@@ -360,7 +361,7 @@ def _unpack(packed: Any, depth: int) -> Any:
 
 
 def _unpack_all(packed: list[Any], depth: int) -> list[Any]:
-    if set(map(type, packed)) <= _SCALARS:
+    if set(map(type, packed)) <= SCALARS:
         return list(packed)
     return [_unpack(each, depth + 1) for each in packed]
 
@@ -376,16 +377,23 @@ def _elements(packed: Ext, depth: int) -> list[Any]:
     return _unpack_all(parts, depth - 1)
 
 
-def _unpack_moment(packed: Ext, depth: int) -> datetime:
-    text, key, fold = _parts(packed)
-    moment = datetime.fromisoformat(text).replace(fold=fold)
-    return moment if key is None else moment.replace(tzinfo=ZoneInfo(key))
+def _in_zone(moment: Any, key: str | None, packed: Ext) -> Any:
+    if key is None:
+        return moment
+    try:
+        return moment.replace(tzinfo=ZoneInfo(key))
+    except ZoneInfoNotFoundError:  # this machine has fewer of them than the one that wrote it
+        return Unresolved(key, packed)
 
 
-def _unpack_clock(packed: Ext, depth: int) -> time:
+def _unpack_moment(packed: Ext, depth: int) -> Any:
     text, key, fold = _parts(packed)
-    clock = time.fromisoformat(text).replace(fold=fold)
-    return clock if key is None else clock.replace(tzinfo=ZoneInfo(key))
+    return _in_zone(datetime.fromisoformat(text).replace(fold=fold), key, packed)
+
+
+def _unpack_clock(packed: Ext, depth: int) -> Any:
+    text, key, fold = _parts(packed)
+    return _in_zone(time.fromisoformat(text).replace(fold=fold), key, packed)
 
 
 def _unpack_member(packed: Ext, depth: int) -> Any:
@@ -522,7 +530,7 @@ def _canonical(packed: Any) -> Any:
 
 def _canonical_list(packed: list[Any]) -> list[Any]:
     kinds = set(map(type, packed))
-    if kinds <= _SCALARS and not (float in kinds and any(map(ne, packed, packed))):
+    if kinds <= SCALARS and not (float in kinds and any(map(ne, packed, packed))):
         return packed
     return [_canonical(each) for each in packed]
 
@@ -541,6 +549,6 @@ def same(one: Any, other: Any) -> bool:
         return bool(one == other and (one or copysign(1.0, one) == copysign(1.0, other))) or (
             one != one and other != other
         )
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return bool(one == other)
     return canonical(one) == canonical(other)

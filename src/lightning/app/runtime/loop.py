@@ -8,6 +8,7 @@ a turn that nobody waits on is committed a few milliseconds later, together with
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -125,6 +126,7 @@ class Runtime:
     def run(self) -> int:
         """Turn after turn, until the app is over. Returns its exit code."""
         self._handle_signals()
+        gc.freeze()  # what is there stays: collections need not look at it again and again
         watchdog = threading.Thread(target=self._watch_passes, name="lightning-watchdog", daemon=True)
         watchdog.start()
         try:
@@ -382,16 +384,16 @@ class Runtime:
         if self._uncommitted and (orders or now or self.clock.monotonic() >= self._commit_by):
             self.journal.commit()
             self._uncommitted = False
-            if self._told:
-                self.performer.acknowledge(self._told)
-                if not orders:
-                    for link in self._told:
-                        self.performer.flush(link)
-                self._told.clear()
+        durable = not self._uncommitted
+        if durable:
+            self.performer.acknowledge(self._told)
         if orders:
             self.performer.perform(orders)
-            if self.performer.ending is not None and self.ended is None:
-                self._begin_end(self.performer.ending)
+        if durable and self._told:
+            self.performer.tell(self._told)
+            self._told.clear()
+        if self.performer.ending is not None and self.ended is None:
+            self._begin_end(self.performer.ending)
 
     def _begin_end(self, ending: EndApp) -> None:
         """Say why, once, then stop all works in order; what they still say is taken in."""
@@ -408,6 +410,7 @@ class Runtime:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()
         self._close_turn(now=True)
+        self.performer.stop_all()
 
     # -- signals ----------------------------------------------------------------------------------
 
