@@ -8,6 +8,7 @@ a turn that nobody waits on is committed a few milliseconds later, together with
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -125,6 +126,7 @@ class Runtime:
     def run(self) -> int:
         """Turn after turn, until the app is over. Returns its exit code."""
         self._handle_signals()
+        gc.freeze()  # what is there stays: collections need not look at it again and again
         watchdog = threading.Thread(target=self._watch_passes, name="lightning-watchdog", daemon=True)
         watchdog.start()
         try:

@@ -12,8 +12,9 @@ from typing import Any
 
 from lightning.app.core.component import Component
 from lightning.app.core.work import LightningWork
+from lightning.app.engines.channel import TooLarge
 from lightning.app.engines.engine import Engine, Exited, Placement, Started, Worker
-from lightning.app.errors import ChannelClosed, LightningError, PickleError
+from lightning.app.errors import ChannelClosed, LightningError, PickleError, StateValueError
 from lightning.app.kernel import messages as m
 from lightning.app.kernel.facts import Failure
 from lightning.app.kernel.orders import EndApp, Notice, Order, Place, Send, StopWorker
@@ -127,7 +128,7 @@ class Performer:
             if type(order) is Send:
                 link = self.current.get(order.path)
                 if link is not None and not link.closed:
-                    link.worker.channel.post(order.message)
+                    self._post(link, order.message)
                     posted[link] = None
             elif type(order) is Place:
                 placed = self._place(order)
@@ -143,6 +144,19 @@ class Performer:
                 self.ending = order
         for link in posted:
             self.flush(link)
+
+    def _post(self, link: Link, message: m.Message) -> None:
+        try:
+            link.worker.channel.post(message)
+        except TooLarge as err:
+            what = link.path
+            if type(message) is m.Write:
+                what += f".{message.deltas[0].path[0]}"
+            elif type(message) is m.Call:
+                what += ".run(...)"
+            raise StateValueError(
+                f"{what}: {err}; wrap what is large in lightning.app.storage.Payload"
+            ) from None
 
     def flush(self, link: Link) -> None:
         if link.closed:
@@ -171,30 +185,34 @@ class Performer:
             self.log.info(
                 f"{order.path} asks for a GPU and this machine has none: it runs on the CPU, as do others"
             )
+        worker: Worker | None = None
         try:
             body = pickle_work(work)
             worker = self.engine.start(
                 Placement(order.path, order.incarnation, work._start_method, environment=environment)
             )
+            link = Link(order.path, order.incarnation, worker)
+            state = {name: pack(value) for name, value in work._state.items()}
+            self._post(
+                link,
+                m.Begin(
+                    self.run_id,
+                    self.epoch,
+                    order.path,
+                    order.incarnation,
+                    body,
+                    state,
+                    self.app_file,
+                    self.app_module,
+                ),
+            )
         except LightningError as err:
+            if worker is not None:
+                worker.stop(0)
             self.inbox.append(NotStarted(order.path, Failure(type(err).__name__, str(err))))
             return None
-        link = Link(order.path, order.incarnation, worker)
         self.links[order.incarnation] = self.current[order.path] = link
         self.watch(link)
-        state = {name: pack(value) for name, value in work._state.items()}
-        worker.channel.post(
-            m.Begin(
-                self.run_id,
-                self.epoch,
-                order.path,
-                order.incarnation,
-                body,
-                state,
-                self.app_file,
-                self.app_module,
-            )
-        )
         return link
 
 

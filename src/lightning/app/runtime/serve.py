@@ -74,7 +74,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     runs = Runs(options.runs_dir)
     _sweep_after_killed(runs)
     if options.resume is None:
-        opened = runs.create(options.file, options.app_args)
+        opened = runs.create(options.file, options.app_args, options.name or "")
     else:
         opened = runs.open(None if options.resume is True else options.resume)
     place = _Place(app, opened, options)

@@ -101,6 +101,9 @@ class Plain(L.LightningWork):
     def do_return_half_a_character(self):
         return "half " + chr(0xD800)
 
+    def do_use_half_a_character_as_a_key(self):
+        self.table["half " + chr(0xD800)] = 1
+
     def do_fail_twice(self):
         try:
             self.do_fail("first")
@@ -459,6 +462,8 @@ class EngineContract:
         seat = stage.seat(works.Plain())
         seat.run("set_half_a_character")
         assert seat.state["x"] == seat.run("return_half_a_character") == "half " + chr(0xD800)
+        seat.run("use_half_a_character_as_a_key")
+        assert seat.state["table"]["half " + chr(0xD800)] == 1
 
     def test_an_object_that_comes_in_many_pieces_begins(self, stage: Stage, works: ModuleType) -> None:
         work = works.Plain()
