@@ -281,7 +281,7 @@ def test_a_container_is_copied_when_it_is_put_in() -> None:
 
 def test_a_container_inside_a_tuple_says_that_it_cannot_change() -> None:
     owner = Owner(x=([1], 2))
-    with pytest.raises(StateValueError, match="inside a tuple.* use a list"):
+    with pytest.raises(StateValueError, match=r"inside a tuple.* use a list"):
         owner.state["x"][0].append(1)
 
 
