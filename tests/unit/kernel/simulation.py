@@ -27,8 +27,9 @@ from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.schedule import Schedule
 from lightning.app.kernel.values import canonical, pack
 from lightning.app.kernel.works import Works
+from tests.unit.kernel.witness import Witness
 
-ATTRIBUTES = ("a", "b", "items", "table")
+DEVICES = (0, 1)
 FIRST = {"a": 0, "b": 0, "items": [], "table": {}}
 
 
@@ -130,6 +131,7 @@ class World:
     sent: dict[int, int] = field(default_factory=dict)
     now: float = 1_000_000.0
     calm: bool = False
+    witness: Witness = field(default_factory=lambda: Witness(DEVICES))
 
     def __post_init__(self) -> None:
         rng = self.rng
@@ -153,7 +155,7 @@ class World:
     def statement(self, depth: int = 0) -> tuple[Any, ...]:
         rng = self.rng
         path = rng.choice(self.paths)
-        match rng.randrange(10 if depth < 2 else 6):
+        match rng.randrange(11 if depth < 2 else 6):
             case 0 | 1 | 2:
                 return ("call", path, rng.randrange(3))
             case 3:
@@ -172,6 +174,8 @@ class World:
                 )
             case 8:
                 return ("stop", path, rng.randrange(7))
+            case 9:
+                return ("make or delete", path, rng.randrange(7))
             case _:
                 return ("start", path)
 
@@ -182,16 +186,19 @@ class World:
         self.gone += self.hosts.values()
         self.hosts.clear()
         self.ledger = Ledger(fold(self.log))
-        self.works = Works(self.ledger, devices=(0, 1))
+        self.works = Works(self.ledger, devices=DEVICES)
         self.passes = Passes(self.works)
         self.ledger.at = self.now
         if not self.log:
             self.ledger.enter(f.Made("root", "flow", "app:Root", {"a": 0, "b": 0}))
             for path in self.paths:
-                state = {name: pack(value) for name, value in FIRST.items()}
-                self.ledger.enter(f.Made(path, "work", "app:Work", state, self.options[path]))
+                self.ledger.enter(self.made(path))
         self.works.begin_epoch()
         self.close_turn()
+
+    def made(self, path: str) -> f.Made:
+        state = {name: pack(value) for name, value in FIRST.items()}
+        return f.Made(path, "work", "app:Work", state, self.options[path])
 
     def close_turn(self) -> None:
         facts, orders = self.ledger.close_turn()
@@ -210,6 +217,7 @@ class World:
                 host.inbox.append((0, life.seen))
 
     def after_commit(self, facts: list[f.Fact]) -> None:
+        self.witness.saw(facts)
         for fact in facts:
             if isinstance(fact, f.Returned):
                 assert fact.number not in self.returned, f"call {fact.number} returned twice"
@@ -307,6 +315,15 @@ class World:
     def execute(self, statement: tuple[Any, ...]) -> None:
         model = self.ledger.model
         match statement:
+            case ("make or delete", path, count):
+                if model.components["root"].state["a"] == count and path in model.components:
+                    self.passes.delete(path)
+                elif path not in model.components:
+                    self.passes.make(self.made(path))
+            case (_, path, *_) if path in self.paths and path not in model.components:
+                pass
+            case ("call of", _, other) if other not in model.components:
+                pass
             case ("call", path, argument):
                 self.call(path, argument)
             case ("call of", path, other):
@@ -422,7 +439,9 @@ class World:
     def check_agreement(self) -> None:
         """Host and flow hold the same state."""
         for host in self.hosts.values():
-            life = self.ledger.model.works[host.path]
+            life = self.ledger.model.works.get(host.path)
+            if life is None:
+                continue
             if life.incarnation == host.incarnation and life.process is not Process.ABSENT:
                 ours = canonical(pack(self.ledger.model.components[host.path].state))
                 theirs = canonical(pack(host.state))

@@ -312,7 +312,7 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
     call.failure = fact.failure
     if fact.died:
         call.deaths += 1
-    elif not fact.again or fact.seq:
+    elif not fact.again or fact.seq or fact.timeout:
         call.attempts += 1
     if fact.timeout:
         life.timeouts += 1
