@@ -3,10 +3,11 @@
 A ``Delta`` has an operation, a path and a packed value. ``path[0]`` is an attribute; the further steps are
 dictionary keys (packed) or list positions. Every change of anybody's state goes through ``apply``, so that all
 who apply the same deltas in the same order hold the same state. A delta that no longer fits what is there
-changes nothing, everywhere alike.
+changes nothing, everywhere alike; one that no honest peer makes is a ``ProtocolError`` and changes nothing.
 
-Containers are changed through the methods of the base classes: tracked containers record nothing of it. If
-the state has an ``adopt``, every container that is put in goes through it.
+Containers are changed through the methods of the base classes: tracked containers record nothing of it. A
+tracked state takes part by three methods: every container that is put in goes through ``adopt``, one that is to
+be changed on a copy through ``renew``, and one that is to be changed in place through ``reseat``.
 """
 
 from __future__ import annotations
@@ -14,270 +15,444 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import unpack
+import msgspec
 
+from lightning.app.errors import ProtocolError, StateValueError
+from lightning.app.kernel.messages import Delta
+from lightning.app.kernel.values import ATOMS, DEEPEST, pack, unpack
+
+# Operations. They are in journals: never give one a new meaning.
 SET = 0  # an attribute, a key or a position becomes the value
-DELETE = 1  # an attribute, a key or a position goes
+DELETE = 1  # an attribute or a key goes
 INSERT = 2  # the list at the path takes [position or None for the end, [items]]
 SPLICE = 3  # the list at the path replaces [start, stop, [items]]
 ADD = 4  # the set at the path takes the items
-DISCARD = 5  # the set at the path loses the items
+DISCARD = 5  # the set at the path loses the items; the dictionary the keys
 UPDATE = 6  # the dictionary at the path takes [[key, value], ...]
 CLEAR = 7  # the container at the path becomes empty
+ORDER = 8  # the first items of the list at the path are put into this order: [positions]
 
-_MERGING = {(INSERT, INSERT), (ADD, ADD), (DISCARD, DISCARD), (ADD, DISCARD), (DISCARD, ADD), (UPDATE, UPDATE)}
-_CONTAINERS = (list, dict, set, tuple)
+_NAMES = ("SET", "DELETE", "INSERT", "SPLICE", "ADD", "DISCARD", "UPDATE", "CLEAR", "ORDER")
+_CONTAINERS = (list, dict, set)
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
-
-class Undo:
-    """What takes one applied delta back. ``fitted`` is False when it had changed nothing."""
-
-    __slots__ = ("fitted", "node", "op", "value", "where")
-
-    def __init__(self, op: int, node: Any, where: Any, value: Any, fitted: bool = True) -> None:
-        self.op = op
-        self.node = node  # the path of the container
-        self.where = where
-        self.value = value
-        self.fitted = fitted
+_Step = tuple[int, tuple[Any, ...], Any]
+"""An operation, a path, and the value as it is in the state: unpacked, tracked."""
 
 
-_UNFIT = Undo(-1, (), None, None, fitted=False)
+class Undo(msgspec.Struct, frozen=True, gc=False):
+    """What takes one applied delta back: deltas. None when it had not fitted, and so had changed nothing."""
+
+    deltas: tuple[Delta, ...] = ()
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.deltas)
+
+
+_UNFIT = Undo()
 
 
 def apply(state: dict[str, Any], delta: Delta) -> Undo:
-    """Apply in place, at the cost of the change."""
+    """Apply in place, at the cost of the change.
+
+    >>> state = {"losses": [0.3]}
+    >>> undo = apply(state, Delta(INSERT, ("losses",), [None, [0.2]]))
+    >>> state
+    {'losses': [0.3, 0.2]}
+    """
     path = delta.path
-    if len(path) == 1 and delta.op == SET:  # the common case
+    value = delta.value
+    if delta.op == SET and len(path) == 1 and type(value) in ATOMS and type(path[0]) is str:  # the common case
         name = path[0]
         before = state.get(name, _MISSING)
-        value = delta.value
-        kind = type(value)
-        if kind is int or kind is float or kind is str or kind is bool or value is None:
-            dict.__setitem__(state, name, value)
-        else:
-            dict.__setitem__(state, name, _adopted(state, unpack(value), state, name))
-        return Undo(SET, (), name, before)
-    try:
-        return _APPLY[delta.op](state, path, delta.value)
-    except (LookupError, TypeError, ValueError, AttributeError):
-        return _UNFIT
+        dict.__setitem__(state, name, value)
+        if type(before) in ATOMS:
+            return Undo((Delta(SET, path, before),))
+        return _kept([(SET, path, before) if before is not _MISSING else (DELETE, path, None)])
+    return _kept(_Editor(state).perform(delta.op, path, _opened(delta)))
 
 
 def revert(state: dict[str, Any], undo: Undo) -> None:
-    """Take back what ``apply`` did, if nothing else has happened since. What returns, returns as a copy."""
-    if not undo.fitted:
-        return
-    node = _find(state, undo.node)
-    where, value = undo.where, undo.value
-    match undo.op:
-        case op if op == SET and isinstance(node, list):
-            list.__setitem__(node, where, _returned(state, value, node, where))
-        case op if op == SET:
-            _restore(state, node, where, value)
-        case op if op == SPLICE:
-            start, stop = where
-            items = [_returned(state, each, node, start + offset) for offset, each in enumerate(value)]
-            list.__setitem__(node, slice(start, stop), items)
-        case op if op == ADD:
-            set.difference_update(node, value)
-        case op if op == DISCARD:
-            set.update(node, value)
-        case _:
-            for key, each in value.items():
-                _restore(state, node, key, each)
-
-
-def _restore(state: dict[str, Any], node: Any, key: Any, value: Any) -> None:
-    if value is _MISSING:
-        dict.pop(node, key, None)
-    else:
-        dict.__setitem__(node, key, _returned(state, value, node, key))
-
-
-def _returned(state: dict[str, Any], value: Any, parent: Any, key: Any) -> Any:
-    return _adopted(state, _copied(value), parent, key)
+    """Take back what ``apply`` did, if nothing else has happened since."""
+    for delta in undo.deltas:
+        apply(state, delta)
 
 
 def apply_copy(state: dict[str, Any], delta: Delta) -> Undo:
     """Apply without changing any container that somebody may be looking at."""
-    if len(delta.path) > 1 or delta.op not in (SET, DELETE):
-        _replace_by_copy(state, delta.path[0])
-    return apply(state, delta)
+    value = _opened(delta)
+    name = delta.path[0]
+    draft = _Editor(state, name)
+    undo = _kept(draft.perform(delta.op, delta.path, value))
+    if undo.fitted:
+        draft.publish()
+    return undo
 
 
 def rebase(state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta) -> list[tuple[Delta, Undo]]:
     """Put ``foreign`` before ``mine``, which are applied but which the other side has not seen yet.
 
-    Works on copies, which then take the place of the attributes. Returns ``mine`` with new undos.
+    Mine are taken back, the newest first, the foreign one is applied, and mine again: on copies, which then take
+    the place of the attribute. Returns ``mine`` with new undos. Containers that mine had put in go in again as
+    they are, so that who holds one of them still holds a part of the state.
     """
-    for name in dict.fromkeys([foreign.path[0], *(delta.path[0] for delta, _ in mine)]):
-        _replace_by_copy(state, name)
-    for _, undo in reversed(mine):
-        revert(state, undo)
-    apply(state, foreign)
-    return [(delta, apply(state, delta)) for delta, _ in mine]
+    name = foreign.path[0]
+    theirs = _opened(foreign)
+    redone = list(mine)
+    draft = _Editor(state, name)
+    again: list[tuple[int, list[_Step]]] = []
+    for position in range(len(redone) - 1, -1, -1):
+        delta, undo = redone[position]
+        if delta.path[0] == name:
+            taken: list[_Step] = []
+            for step in undo.deltas:
+                taken += draft.perform(step.op, step.path, _opened(step)) or ()
+            again.append((position, taken))
+    draft.perform(foreign.op, foreign.path, theirs)
+    for position, taken in reversed(again):
+        delta = redone[position][0]
+        redone[position] = delta, _kept(draft.perform(delta.op, delta.path, _reopened(delta, taken)))
+    draft.publish()
+    return redone
 
 
-def conflicts(later: Delta, unseen: Delta) -> bool:
-    """Whether ``later``, written without knowing of ``unseen``, overwrites it (or what it was based on)."""
-    if (later.op, unseen.op) in _MERGING and later.path == unseen.path:
-        if later.op == UPDATE:
-            keys = {_hashable(key) for key, _ in later.value}
-            return any(_hashable(key) in keys for key, _ in unseen.value)
-        if later.op != unseen.op:
-            return any(each in unseen.value for each in later.value)
-        return later.op == INSERT and not (later.value[0] is None and unseen.value[0] is None)
-    shorter = min(len(later.path), len(unseen.path))
-    return later.path[:shorter] == unseen.path[:shorter]
+# -- values on their way in and out ----------------------------------------------------------------
 
 
-# -- finding --------------------------------------------------------------------------------------
+def _opened(delta: Delta) -> Any:
+    """The value of a delta, unpacked and checked for what its operation needs."""
+    op, path, value = delta.op, delta.path, delta.value
+    depth = len(path)
+    if not path or type(path[0]) is not str or depth > DEEPEST:
+        raise ProtocolError(f"a delta's path begins with an attribute and has at most {DEEPEST} steps, not {path!r:.80}")
+    try:
+        if op == SET:
+            return unpack(value, depth - 1)
+        if op == INSERT:
+            at, items = value
+            if at is None or _is_position(at):
+                return at, [unpack(each, depth) for each in _listed(items)]
+        elif op == SPLICE:
+            start, stop, items = value
+            if _is_position(start) and _is_position(stop) and start <= stop:
+                return start, stop, [unpack(each, depth) for each in _listed(items)]
+        elif op in (ADD, DISCARD):
+            return list(dict.fromkeys(unpack(each, depth) for each in _listed(value)))
+        elif op == UPDATE:
+            return {unpack(key, depth): unpack(each, depth) for key, each in _listed(value)}
+        elif op == ORDER:
+            if sorted(_listed(value)) == list(range(len(value))) and all(map(_is_position, value)):
+                return value
+        elif op in (DELETE, CLEAR):
+            return None
+    except (TypeError, ValueError):
+        pass
+    name = _NAMES[op] if type(op) is int and 0 <= op < len(_NAMES) else f"number {op!r:.20}"
+    raise ProtocolError(f"a delta of the operation {name} cannot have the value {value!r:.80}")
 
 
-def _find(state: Any, path: Sequence[Any]) -> Any:
-    node = state
-    for step in path:
-        node = node[_key(step)]
-    return node
+def _is_position(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
-def _key(step: Any) -> Any:
-    return unpack(step) if type(step) not in (str, int) else step
-
-
-def _hashable(key: Any) -> Any:
-    return (type(key), key.code, key.data) if hasattr(key, "code") else (type(key), key)
-
-
-def _adopted(state: Any, value: Any, parent: Any, key: Any) -> Any:
-    adopt = getattr(state, "adopt", None)
-    return adopt(value, parent, key) if adopt is not None and isinstance(value, _CONTAINERS) else value
-
-
-def _replace_by_copy(state: dict[str, Any], name: str) -> None:
-    value = state.get(name)
-    if isinstance(value, _CONTAINERS):
-        dict.__setitem__(state, name, _adopted(state, _copied(value), state, name))
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_copied(each) for each in value]
-    if isinstance(value, dict):
-        return {key: _copied(each) for key, each in value.items()}
-    if isinstance(value, set):
-        return set(value)
-    if type(value) is tuple:
-        return tuple(_copied(each) for each in value)
+def _listed(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError
     return value
 
 
-# -- the operations -------------------------------------------------------------------------------
+def _reopened(delta: Delta, taken: list[_Step]) -> Any:
+    """The value of a delta that was taken back: with the containers that it had put in, not new ones."""
+    value = _opened(delta)
+    for _, _, was in taken:
+        if delta.op == SET:
+            return was if type(value) not in ATOMS else value
+        if delta.op == INSERT:
+            return value[0], was[2]
+        if delta.op == SPLICE:
+            return *value[:2], was[2]
+        if delta.op == UPDATE:
+            value |= {key: was[key] for key in value if key in was}
+    return value
 
 
-def _set(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    node, last = _find(state, path[:-1]), _key(path[-1])
-    if isinstance(node, list):
-        before = node[last]
-        list.__setitem__(node, last, _adopted(state, unpack(value), node, last))
-        return Undo(SET, path[:-1], last, before)
-    if not isinstance(node, dict):
-        return _UNFIT
-    before = node.get(last, _MISSING)
-    dict.__setitem__(node, last, _adopted(state, unpack(value), node, last))
-    return Undo(SET, path[:-1], last, before)
+def _kept(inverse: list[_Step] | None) -> Undo:
+    """An undo that no later change of the taken containers can spoil: with packed values."""
+    return Undo(tuple(Delta(op, path, _closed(op, value)) for op, path, value in inverse)) if inverse else _UNFIT
 
 
-def _delete(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    node, last = _find(state, path[:-1]), _key(path[-1])
-    if isinstance(node, list):
+def _closed(op: int, value: Any) -> Any:
+    if op == SET:
+        return _repacked(value)
+    if op == SPLICE:
+        start, stop, items = value
+        return [start, stop, [_repacked(each) for each in items]]
+    if op in (ADD, DISCARD):
+        return [pack(each) for each in value]
+    if op == UPDATE:
+        return [[pack(key), _repacked(each)] for key, each in value.items()]
+    return value
+
+
+def _repacked(value: Any) -> Any:
+    if type(value) in ATOMS:
+        return value
+    try:
+        return pack(value)
+    except StateValueError:  # put there behind the back of its container: nobody else has ever had it
+        return None
+
+
+# -- performing ------------------------------------------------------------------------------------
+
+
+class _Editor:
+    """Performs operations on a state: in place, or (with the name of an attribute) on a draft of that attribute.
+
+    A draft copies a container when it is first touched and nothing else, so it costs the containers on the way.
+    """
+
+    __slots__ = ("adopt", "drafted", "fresh", "name", "renew", "reseat", "root", "state")
+
+    def __init__(self, state: dict[str, Any], drafted: str | None = None) -> None:
+        self.state = state
+        self.drafted = drafted
+        self.root: dict[str, Any] = state
+        self.adopt = getattr(state, "adopt", None)
+        self.reseat = getattr(state, "reseat", None)
+        if drafted is not None:
+            self.root = {drafted: state[drafted]} if drafted in state else {}
+            self.fresh: dict[int, Any] = {}  # copies, by their identity, and kept so that it stays theirs
+            self.renew = getattr(state, "renew", None)
+
+    def publish(self) -> None:
+        """Let the draft take the attribute's place, in one step."""
+        assert self.drafted is not None
+        if self.drafted in self.root:
+            dict.__setitem__(self.state, self.drafted, self.root[self.drafted])
+        else:
+            dict.pop(self.state, self.drafted, None)
+
+    def perform(self, op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
+        """Do it, and return what takes it back; None where it does not fit."""
+        if op == SET or op == DELETE:
+            node = self._reach(path, len(path) - 1)
+            if isinstance(node, dict):
+                return self._set(node, path, value) if op == SET else self._delete(node, path)
+            if isinstance(node, list) and op == SET:
+                at = path[-1]
+                if type(at) is int and 0 <= at < len(node):
+                    before = list.__getitem__(node, at)
+                    list.__setitem__(node, at, self._adopted(value, node, at))
+                    return [(SET, path, before)]
+            return None
+        node = self._reach(path, len(path))
+        if isinstance(node, list):
+            return self._change_list(node, op, path, value)
+        if isinstance(node, set):
+            return self._change_set(node, op, path, value)
+        if isinstance(node, dict):
+            return self._change_dict(node, op, path, value)
+        return None
+
+    def _reach(self, path: tuple[Any, ...], length: int) -> Any:
+        """The container at the first ``length`` steps of ``path``, free to be changed."""
+        node: Any = self.root
+        parent, key = None, None
+        for position in range(length):
+            step = path[position]
+            parent, key = node, step
+            if isinstance(node, dict):
+                if type(step) not in ATOMS:
+                    key = _key(step)
+                node = dict.get(node, key, _MISSING)
+            elif isinstance(node, list) and type(step) is int and 0 <= step < len(node):
+                node = list.__getitem__(node, step)
+            else:
+                return _MISSING
+            if self.drafted is not None and isinstance(node, _CONTAINERS) and id(node) not in self.fresh:
+                node = self._renewed(node, parent, key)
+        if length and self.drafted is None and self.reseat is not None:
+            return self.reseat(node, parent, key)
+        return node
+
+    def _renewed(self, node: Any, parent: Any, key: Any) -> Any:
+        if self.renew is not None:
+            copy = self.renew(node, self.state if parent is self.root else parent, key)
+        else:
+            copy = node.copy()
+        self.fresh[id(copy)] = copy
+        if isinstance(parent, list):
+            list.__setitem__(parent, key, copy)
+        else:
+            dict.__setitem__(parent, key, copy)
+        return copy
+
+    def _adopted(self, value: Any, parent: Any, key: Any) -> Any:
+        if self.adopt is None or type(value) in ATOMS:
+            return value
+        return self.adopt(value, self.state if parent is self.root else parent, key)
+
+    def _set(self, node: dict[Any, Any], path: tuple[Any, ...], value: Any) -> list[_Step]:
+        key = _key(path[-1])
+        before = dict.get(node, key, _MISSING)
+        dict.__setitem__(node, key, self._adopted(value, node, key))
+        return [(DELETE, path, None)] if before is _MISSING else [(SET, path, before)]
+
+    def _delete(self, node: dict[Any, Any], path: tuple[Any, ...]) -> list[_Step] | None:
+        before = dict.pop(node, _key(path[-1]), _MISSING)
+        return None if before is _MISSING else [(SET, path, before)]
+
+    def _change_list(self, node: list[Any], op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
         size = len(node)
-        position = last + size if last < 0 else last
-        before = node[position]
-        list.__delitem__(node, position)
-        return Undo(SPLICE, path[:-1], (position, position), [before])
-    if not isinstance(node, dict) or last not in node:
-        return _UNFIT
-    before = node[last]
-    dict.__delitem__(node, last)
-    return Undo(SET, path[:-1], last, before)
+        if op == INSERT:
+            at, items = value
+            start = stop = size if at is None else at
+        elif op == SPLICE:
+            start, stop, items = value
+        elif op == CLEAR:
+            start, stop, items = 0, size, []
+        elif op == ORDER and len(value) <= size:
+            list.__setitem__(node, slice(len(value)), [list.__getitem__(node, at) for at in value])
+            back = [0] * len(value)
+            for at, was in enumerate(value):
+                back[was] = at
+            return [(ORDER, path, back)]
+        else:
+            return None
+        if stop > size:
+            return None
+        before = list.__getitem__(node, slice(start, stop))
+        if self.adopt is not None:
+            items = [self._adopted(each, node, start + offset) for offset, each in enumerate(items)]
+        if start == size:
+            list.extend(node, items)
+        else:
+            list.__setitem__(node, slice(start, stop), items)
+        return [(SPLICE, path, (start, start + len(items), before))]
+
+    def _change_set(self, node: set[Any], op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
+        if op == ADD:
+            changed = [each for each in value if each not in node]
+            set.update(node, changed)
+            return [(DISCARD, path, changed)]
+        if op == DISCARD or op == CLEAR:
+            changed = [each for each in value if each in node] if op == DISCARD else list(node)
+            set.difference_update(node, changed)
+            return [(ADD, path, changed)]
+        return None
+
+    def _change_dict(self, node: dict[Any, Any], op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
+        if op == UPDATE:
+            replaced = {key: node[key] for key in value if key in node}
+            added = [key for key in value if key not in node]
+            for key, each in value.items():
+                dict.__setitem__(node, key, self._adopted(each, node, key))
+            return [(DISCARD, path, added), (UPDATE, path, replaced)]
+        if op == DISCARD or op == CLEAR:
+            gone = {key: node[key] for key in value if key in node} if op == DISCARD else dict(node)
+            for key in gone:
+                dict.__delitem__(node, key)
+            return [(UPDATE, path, gone)]
+        return None
 
 
-def _insert(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    position, items = value
-    size = len(_find(state, path))
-    start = size if position is None else max(0, min(size, position + size if position < 0 else position))
-    return _splice(state, path, [start, start, items])
+def _key(step: Any) -> Any:
+    if type(step) in ATOMS:
+        return step
+    key = unpack(step)
+    try:
+        hash(key)
+    except TypeError:
+        raise ProtocolError(f"a delta's path has a step that is no key: {step!r:.80}") from None
+    return key
 
 
-def _splice(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    start, stop, items = value
-    node = _find(state, path)
-    if not isinstance(node, list):
-        return _UNFIT
-    start, stop, _ = slice(start, stop).indices(len(node))
-    stop = max(start, stop)
-    before = list.__getitem__(node, slice(start, stop))
-    fresh = [_adopted(state, unpack(each), node, start + offset) for offset, each in enumerate(items)]
-    list.__setitem__(node, slice(start, stop), fresh)
-    return Undo(SPLICE, path, (start, start + len(fresh)), before)
+# -- conflicts -------------------------------------------------------------------------------------
 
 
-def _add(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    node = _find(state, path)
-    if not isinstance(node, set):
-        return _UNFIT
-    fresh = {unpack(each) for each in value} - node
-    set.update(node, fresh)
-    return Undo(ADD, path, None, fresh)
+def conflicts(later: Delta, unseen: Delta) -> bool:
+    """Whether ``later``, written without knowing of ``unseen``, overwrites it (or what it was based on).
+
+    Appended items, added elements and different keys merge; so does what does not meet.
+
+    >>> conflicts(Delta(SET, ("flag",), True), Delta(SET, ("flag",), False))
+    True
+    >>> conflicts(Delta(INSERT, ("losses",), [None, [1]]), Delta(INSERT, ("losses",), [None, [2]]))
+    False
+    """
+    one, other = later.path, unseen.path
+    shorter = min(len(one), len(other))
+    if one[:shorter] != other[:shorter]:
+        return False
+    places = later.op in (SET, DELETE), unseen.op in (SET, DELETE)
+    if len(one) == len(other):
+        if places == (False, False):
+            return _meet(later, unseen)
+        if places == (False, True):
+            return not _merges_into(later, unseen)
+        return True
+    if len(one) > len(other):
+        return places[1] or _touches(unseen, one[shorter])
+    return places[0] or _touches(later, other[shorter])
 
 
-def _discard(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    node = _find(state, path)
-    if not isinstance(node, set):
-        return _UNFIT
-    going = {unpack(each) for each in value} & node
-    set.difference_update(node, going)
-    return Undo(DISCARD, path, None, going)
+def _merges_into(later: Delta, unseen: Delta) -> bool:
+    """Whether what ``later`` puts in fits into the container that ``unseen`` has put there."""
+    if later.op == INSERT:
+        return later.value[0] is None and type(unseen.value) is list
+    return later.op in (ADD, DISCARD) and isinstance(_plain(unseen), set)
 
 
-def _update(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    node = _find(state, path)
-    if not isinstance(node, dict) or not path:
-        return _UNFIT
-    before: dict[Any, Any] = {}
-    for packed_key, each in value:
-        key = unpack(packed_key)
-        before.setdefault(key, node.get(key, _MISSING))
-        dict.__setitem__(node, key, _adopted(state, unpack(each), node, key))
-    return Undo(UPDATE, path, None, before)
+def _plain(delta: Delta) -> Any:
+    return unpack(delta.value) if delta.op == SET else None
 
 
-def _clear(state: dict[str, Any], path: tuple[Any, ...], value: Any) -> Undo:
-    node = _find(state, path)
-    if isinstance(node, list):
-        return _splice(state, path, [0, len(node), []])
-    if isinstance(node, set):
-        going = set(node)
-        set.clear(node)
-        return Undo(DISCARD, path, None, going)
-    if not isinstance(node, dict) or not path:
-        return _UNFIT
-    before = dict(node)
-    dict.clear(node)
-    return Undo(UPDATE, path, None, before)
+def _meet(later: Delta, unseen: Delta) -> bool:
+    """Of two operations on the same container."""
+    if later.op == INSERT and later.value[0] is None:
+        return False
+    if later.op == CLEAR:
+        return True
+    if unseen.op == CLEAR:
+        return later.op not in (ADD, DISCARD)
+    if later.op == unseen.op and later.op in (ADD, DISCARD):
+        return False
+    keys, others = _keys(later), _keys(unseen)
+    if keys is not None and others is not None:
+        return any(key in others for key in keys)
+    if unseen.op == INSERT and unseen.value[0] is None:
+        return False
+    (start, stop), (other_start, other_stop) = _range(later), _range(unseen)
+    return start < other_stop and other_start < stop
 
 
-_APPLY = {
-    SET: _set,
-    DELETE: _delete,
-    INSERT: _insert,
-    SPLICE: _splice,
-    ADD: _add,
-    DISCARD: _discard,
-    UPDATE: _update,
-    CLEAR: _clear,
-}
+def _keys(delta: Delta) -> list[Any] | None:
+    if delta.op == UPDATE:
+        return [key for key, _ in delta.value]
+    return delta.value if delta.op in (ADD, DISCARD) else None
+
+
+def _range(delta: Delta) -> tuple[float, float]:
+    """The positions that an operation on a list changes or moves."""
+    if delta.op == INSERT:
+        at = delta.value[0]
+        return (float("inf"), float("inf")) if at is None else (at, float("inf"))
+    if delta.op == SPLICE:
+        start, stop, items = delta.value
+        return start, stop if len(items) == stop - start else float("inf")
+    return (0, len(delta.value)) if delta.op == ORDER else (0, float("inf"))
+
+
+def _touches(delta: Delta, step: Any) -> bool:
+    """Whether an operation on a container reaches, removes or moves what lies at ``step`` in it."""
+    if delta.op == CLEAR:
+        return True
+    keys = _keys(delta)
+    if keys is not None:
+        return step in keys
+    if type(step) is not int:
+        return False
+    start, stop = _range(delta)
+    return start <= step < stop
