@@ -3,21 +3,32 @@
 They are real ``list``, ``dict`` and ``set`` subclasses. Every mutating method becomes a ``Delta`` that the
 component applies; nothing is changed in any other way, so a change costs what it changes. A container knows
 its parent and under which key it was put there; positions in a list drift, then it is found by identity. One
-that was taken out of the state is an ordinary container again.
+that was taken out of the state is an ordinary container again. Copies and pickles are plain containers.
+
+When others write to a container, a copy takes its place, since a thread may be iterating over the old one. Who
+still holds the old one holds an *alias*: its next own change brings it up to date, is a change of the state
+like any other, and puts the alias in the place of its copy. So nothing written through it is ever lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol, SupportsIndex
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, Self, SupportsIndex, TypeVar
 
 from lightning.app.errors import StateValueError
 from lightning.app.kernel import delta as d
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import pack
+from lightning.app.kernel.values import ATOMS, pack
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MISSING: Any = object()
-_FROZEN: Any = type("Frozen", (), {"__repr__": lambda self: "<inside a tuple>"})()
 
 
 class Owner(Protocol):
@@ -32,215 +43,434 @@ class Owner(Protocol):
 class State(dict[str, Any]):
     """A component's public attributes."""
 
-    __slots__ = ("owner",)
+    __slots__ = ("__weakref__", "alias", "owner")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__()
         self.owner = owner
+        self.alias: _Node | None = None  # through which the change under way is made
 
     def adopt(self, value: Any, parent: Any, key: Any) -> Any:
-        """A plain container that is being put in, as a tracked one."""
-        return _tracked(value, parent, key)
+        """A container that is being put in: a tracked one as it is, a plain one as a tracked one."""
+        return _placed(value, weakref.ref(parent), key)
+
+    def renew(self, node: _Node, parent: Any, key: Any) -> Any:
+        """A copy that will take the place of ``node``, with the same parts. Who holds ``node`` keeps an alias."""
+        copy = type(node)()
+        node._give_to(copy, weakref.ref(parent), key)
+        return copy
+
+    def reseat(self, node: Any, parent: Any, key: Any) -> Any:
+        """What is to be changed at this place: ``node``, or the alias of it through which the change is made."""
+        alias = self.alias
+        if alias is None or alias._heir is None or alias._newest() is not node:
+            return node
+        alias._heir = None
+        node._give_to(alias, weakref.ref(parent), key)
+        if isinstance(parent, list):
+            list.__setitem__(parent, key, alias)
+        else:
+            dict.__setitem__(parent, key, alias)
+        return alias
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)
 
 
-def _tracked(value: Any, parent: Any, key: Any) -> Any:
+def _placed(value: Any, up: Any, key: Any) -> Any:
     kind = type(value)
+    if kind in ATOMS:
+        return value
+    node: Any
     if kind is list:
-        node: Any = TrackedList.__new__(TrackedList)
-        list.extend(node, (_tracked(each, node, position) for position, each in enumerate(value)))
+        node = TrackedList()
+        if set(map(type, value)) <= ATOMS:
+            list.extend(node, value)
+        else:
+            here = weakref.ref(node)
+            list.extend(node, [_placed(each, here, position) for position, each in enumerate(value)])
     elif kind is dict:
-        node = TrackedDict.__new__(TrackedDict)
-        dict.update(node, {name: _tracked(each, node, name) for name, each in value.items()})
+        node = TrackedDict()
+        if set(map(type, value.values())) <= ATOMS:
+            dict.update(node, value)
+        else:
+            here = weakref.ref(node)
+            dict.update(node, {name: _placed(each, here, name) for name, each in value.items()})
     elif kind is set:
-        node = TrackedSet.__new__(TrackedSet)
+        node = TrackedSet()
         set.update(node, value)
-    elif kind is tuple:
-        return tuple(_tracked(each, _FROZEN, None) for each in value)
+    elif isinstance(value, _Node):
+        node = value
+    elif isinstance(value, tuple):
+        return _fixed_tuple(value)
+    elif is_dataclass(value):
+        for each in fields(value):
+            plain = getattr(value, each.name)
+            placed = _placed(plain, _FIXED, None)
+            if placed is not plain:
+                object.__setattr__(value, each.name, placed)
+        return value
     else:
         return value
-    node._parent = parent
+    node._up = up
     node._key = key
     return node
 
 
+def _fixed_tuple(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if set(map(type, value)) <= ATOMS:
+        return value
+    return tuple.__new__(type(value), [_placed(each, _FIXED, None) for each in value])
+
+
+def _FIXED() -> None:  # stands where a parent's reference would
+    """The parent of containers inside what does not change: tuples, frozen dataclasses."""
+
+
+# -- turns -----------------------------------------------------------------------------------------
+
+
+_turn = threading.RLock()
+
+
+def _new_turn() -> None:
+    global _turn
+    _turn = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_new_turn)  # the thread that held it does not exist in the child
+
+
+def _mutation(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """A mutating method: one thread at a time, from the look at what is there to the change of it."""
+
+    @wraps(method)
+    def mutate(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with _turn:
+            if self._heir is not None:
+                self._catch_up()
+            return method(self, *args, **kwargs)
+
+    return mutate
+
+
+class _Place(NamedTuple):
+    """Where in whose state a container is."""
+
+    state: State
+    path: tuple[Any, ...]
+
+    def tell(self, node: _Node, op: int, value: Any) -> None:
+        self._tell(node, Delta(op, self.path, value))
+
+    def tell_at(self, node: _Node, op: int, step: Any, value: Any = None) -> None:
+        self._tell(node, Delta(op, (*self.path, step), value))
+
+    def _tell(self, node: _Node, delta: Delta) -> None:
+        if node._heir is None:
+            self.state.owner._change(delta)
+            return
+        self.state.alias = node
+        try:
+            self.state.owner._change(delta)
+        finally:
+            self.state.alias = None
+
+    def pack(self, value: Any, *steps: Any) -> Any:
+        """The packed form of what is to be put below here."""
+        return pack(value, lambda: self._named(steps), len(self.path))
+
+    def pack_key(self, key: Any, role: str) -> Any:
+        if type(key) is str or type(key) is int:
+            return pack(key)
+        pack({key: None}, lambda: self._named(()), len(self.path))  # refuses what would not be found again
+        return pack(key)
+
+    def _named(self, steps: tuple[Any, ...]) -> str:
+        inner = "".join(f"[{step!r}]" for step in (*self.path[1:], *steps))
+        return f"{self.state.owner._where}.{self.path[0]}{inner}"
+
+
 class _Node:
-    """What tracked containers share."""
+    """What tracked containers share: a place, and how it is found."""
 
     __slots__ = ()
-    _parent: Any
-    _key: Any
+    _up: Any  # a weak reference to the parent; None, or of a parent that is gone: a container by itself
+    _key: Any  # under which it was put there
+    _heir: Any  # the copy that took its place
 
-    def _place(self) -> tuple[Owner, tuple[Any, ...]] | None:
-        """The owner, and the path from its state to here. None when it is not part of a state (any more)."""
+    def _place(self) -> _Place | None:
+        """Where this container is. None when it is not part of a state (any more)."""
         steps: list[Any] = []
-        node: Any = self
-        while not isinstance(node, State):
-            parent = getattr(node, "_parent", None)
+        node: Any = self._newest()
+        while True:
+            up = node._up
+            if up is _FIXED:
+                raise StateValueError(
+                    "this container is inside a tuple or a frozen dataclass, and these do not change: keep it in a "
+                    "list or a dict, or assign a new tuple"
+                )
+            parent = up() if up is not None else None
             if parent is None:
                 return None
-            if parent is _FROZEN:
-                raise StateValueError("this container is inside a tuple, and tuples of a state do not change: use a list")
             key = node._key
             if isinstance(parent, list):
                 if not (type(key) is int and key < len(parent) and list.__getitem__(parent, key) is node):
-                    key = next((at for at, each in enumerate(parent) if each is node), None)
+                    key = node._key = _found(parent, node, key)
                     if key is None:
                         return None
-                    node._key = key
             elif dict.get(parent, key, _MISSING) is not node:
                 return None
-            steps.append(key if type(key) in (str, int) else pack(key))
+            steps.append(key if type(key) in ATOMS else pack(key))
+            if type(parent) is State:
+                steps.reverse()
+                return _Place(parent, tuple(steps))
             node = parent
-        return node.owner, tuple(reversed(steps))
 
-    def _tell(self, op: int, *steps: Any, value: Any = None) -> bool:
-        """Let the owner change this container. False: there is none, do it yourself."""
-        place = self._place()
-        if place is None:
-            return False
-        owner, path = place
-        owner._change(Delta(op, (*path, *steps), value))
-        return True
+    def _newest(self) -> Any:
+        node = self
+        while node._heir is not None:
+            node = node._heir
+        return node
 
-    def _packed(self, value: Any, at: str) -> Any:
-        place = self._place()
-        if place is None:
-            return pack(value)
-        owner, path = place
-        inner = "".join(f"[{step!r}]" for step in path[1:])
-        return pack(value, f"{owner._where}.{path[0]}{inner}{at}")
+    def _catch_up(self) -> None:
+        """An alias is about to be changed: first let it be what its heir is."""
+        newest = self._newest()
+        if newest._place() is None:  # they are both out of the state, and each is a container by itself
+            self._heir = self._up = None
+            return
+        self._heir = newest
+        self._take(newest)
+
+    def _give_to(self, other: Any, up: Any, key: Any) -> None:
+        """Let ``other`` be what this is, with the same parts, at this place."""
+        other._take(self)
+        other._up = up
+        other._key = key
+        here = weakref.ref(other)
+        for at, each in other._parts():
+            if isinstance(each, _Node):
+                each._up = here
+                each._key = at
+        self._heir = other
+
+    def _take(self, other: Any) -> None:
+        """Become equal to ``other``, quietly."""
+        raise NotImplementedError
+
+    def _parts(self) -> Iterable[tuple[Any, Any]]:
+        raise NotImplementedError
 
 
-def _key_of(key: Any) -> Any:
-    return key if type(key) in (str, int) else pack(key)
+def _found(parent: list[Any], node: Any, hint: Any) -> int | None:
+    """The position of ``node``, looked for from where it was: what drifts, drifts slowly."""
+    size = len(parent)
+    start: int = min(hint, size - 1) if type(hint) is int else size - 1
+    for at in (*range(start, max(start - 8, -1), -1), *range(start + 1, min(start + 9, size))):
+        if list.__getitem__(parent, at) is node:
+            return at
+    for at, each in enumerate(parent):
+        if each is node:
+            return at
+    return None
 
 
 class TrackedList(list[Any], _Node):
     """A list in a state."""
 
-    __slots__ = ("_key", "_parent")
+    __slots__ = ("__weakref__", "_heir", "_key", "_up")
 
+    def __init__(self) -> None:
+        self._up = self._key = self._heir = None
+
+    def _take(self, other: Any) -> None:
+        list.__setitem__(self, slice(None), other)
+
+    def _parts(self) -> Iterable[tuple[Any, Any]]:
+        return () if set(map(type, self)) <= ATOMS else enumerate(self)
+
+    @_mutation
     def append(self, value: Any) -> None:
-        if not self._tell(d.INSERT, value=[None, [self._packed(value, f"[{len(self)}]")]]):
-            super().append(value)
+        place = self._place()
+        if place is None:
+            list.append(self, value)
+        else:
+            place.tell(self, d.INSERT, [None, [place.pack(value, len(self))]])
 
+    @_mutation
     def extend(self, values: Iterable[Any]) -> None:
-        items = [self._packed(each, f"[{len(self) + at}]") for at, each in enumerate(list(values))]
-        if items and not self._tell(d.INSERT, value=[None, items]):
-            super().extend(items)
+        place = self._place()
+        if place is None:
+            list.extend(self, values)
+            return
+        items = self._packed(place, values, len(self))
+        if items:
+            place.tell(self, d.INSERT, [None, items])
 
+    @_mutation
     def insert(self, index: SupportsIndex, value: Any) -> None:
-        position = index.__index__()
-        if not self._tell(d.INSERT, value=[position, [self._packed(value, f"[{position}]")]]):
-            super().insert(position, value)
+        at, _, _ = slice(index.__index__(), None).indices(len(self))  # what is out of range is an end
+        place = self._place()
+        if place is None:
+            list.insert(self, at, value)
+        else:
+            place.tell(self, d.INSERT, [None if at == len(self) else at, [place.pack(value, at)]])
 
+    @_mutation
     def pop(self, index: SupportsIndex = -1) -> Any:
-        position = self._position(index, "pop index out of range" if self else "pop from empty list")
-        value = self[position]
-        if not self._tell(d.DELETE, position):
-            super().pop(position)
+        at = self._position(index, "pop index out of range" if self else "pop from empty list")
+        value = self[at]
+        self._replace(at, at + 1, ())
         return value
 
+    @_mutation
     def remove(self, value: Any) -> None:
-        position = self.index(value)
-        if not self._tell(d.DELETE, position):
-            super().__delitem__(position)
+        try:
+            at = self.index(value)
+        except ValueError:
+            raise ValueError("list.remove(x): x not in list") from None
+        self._replace(at, at + 1, ())
 
+    @_mutation
     def clear(self) -> None:
-        if not self._tell(d.CLEAR):
-            super().clear()
+        place = self._place()
+        if place is None:
+            list.clear(self)
+        elif self:
+            place.tell(self, d.CLEAR, None)
 
-    def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        self._become(sorted(self, key=key, reverse=reverse))
+    @_mutation
+    def sort(self, *, key: Callable[[Any], Any] | None = None, reverse: bool = False) -> None:
+        values = self if key is None else [key(each) for each in self]
+        self._arrange(sorted(range(len(self)), key=values.__getitem__, reverse=reverse))
 
+    @_mutation
     def reverse(self) -> None:
-        self._become(list(self)[::-1])
+        self._arrange(list(range(len(self)))[::-1])
 
+    @_mutation
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
-            values = list(value)
-            if step != 1:
-                changed = list(self)
-                changed[index] = values
-                self._become(changed)
-                return
-            items = [self._packed(each, f"[{start + at}]") for at, each in enumerate(values)]
-            if not self._tell(d.SPLICE, value=[start, max(start, stop), items]):
-                super().__setitem__(index, values)
-            return
-        position = self._position(index, "list assignment index out of range")
-        if not self._tell(d.SET, position, value=self._packed(value, f"[{position}]")):
-            super().__setitem__(position, value)
-
-    def __delitem__(self, index: Any) -> None:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
             if step == 1:
-                if not self._tell(d.SPLICE, value=[start, max(start, stop), []]):
-                    super().__delitem__(index)
-                return
-            changed = list(self)
-            del changed[index]
-            self._become(changed)
+                self._replace(start, max(start, stop), value)
+            else:
+                changed = list(self)
+                changed[index] = value
+                self._replace(0, len(self), changed)
             return
-        position = self._position(index, "list assignment index out of range")
-        if not self._tell(d.DELETE, position):
-            super().__delitem__(position)
+        at = self._position(index, "list assignment index out of range")
+        if isinstance(value, _Node) and value is self[at]:  # the end of: it[at] += ...
+            return
+        place = self._place()
+        if place is None:
+            list.__setitem__(self, at, value)
+        else:
+            place.tell_at(self, d.SET, at, place.pack(value, at))
 
-    def __iadd__(self, values: Iterable[Any]) -> TrackedList:  # type: ignore[misc]
+    @_mutation
+    def __delitem__(self, index: Any) -> None:
+        if not isinstance(index, slice):
+            at = self._position(index, "list assignment index out of range")
+            self._replace(at, at + 1, ())
+            return
+        start, stop, step = index.indices(len(self))
+        if step == 1:
+            self._replace(start, max(start, stop), ())
+        else:
+            for at in sorted(range(start, stop, step), reverse=True):
+                self._replace(at, at + 1, ())
+
+    @_mutation
+    def __iadd__(self, values: Iterable[Any]) -> Self:
         self.extend(values)
         return self
 
-    def __imul__(self, times: SupportsIndex) -> TrackedList:
-        self._become(list(self) * times.__index__())
+    @_mutation
+    def __imul__(self, times: SupportsIndex) -> Self:
+        count = times.__index__()
+        if count > 1:
+            self.extend(list(self) * (count - 1))
+        elif count < 1:
+            self.clear()
         return self
 
     def _position(self, index: SupportsIndex, refusal: str) -> int:
-        try:
-            position = index.__index__()
-        except AttributeError:
-            raise TypeError(f"list indices must be integers or slices, not {type(index).__name__}") from None
-        if position < 0:
-            position += len(self)
-        if not 0 <= position < len(self):
+        if not hasattr(index, "__index__"):
+            raise TypeError(f"list indices must be integers or slices, not {type(index).__name__}")
+        at = index.__index__()
+        if at < 0:
+            at += len(self)
+        if not 0 <= at < len(self):
             raise IndexError(refusal)
-        return position
+        return at
 
-    def _become(self, values: list[Any]) -> None:
-        items = [self._packed(each, f"[{at}]") for at, each in enumerate(values)]
-        if not self._tell(d.SPLICE, value=[0, len(self), items]):
-            super().__setitem__(slice(None), values)
+    def _packed(self, place: _Place, values: Iterable[Any], start: int) -> list[Any]:
+        items = list(values)
+        try:
+            return list(pack(items, depth=len(place.path) - 1))
+        except StateValueError:  # say it again, of the item
+            return [place.pack(each, start + at) for at, each in enumerate(items)]
 
-    def __reduce__(self) -> Any:
+    def _replace(self, start: int, stop: int, values: Iterable[Any]) -> None:
+        place = self._place()
+        if place is None:
+            list.__setitem__(self, slice(start, stop), values)
+            return
+        items = self._packed(place, values, start)
+        if items or start < stop:
+            place.tell(self, d.SPLICE, [start, stop, items])
+
+    def _arrange(self, order: list[int]) -> None:
+        if all(at == was for at, was in enumerate(order)):
+            return
+        place = self._place()
+        if place is None:
+            list.__setitem__(self, slice(None), [self[at] for at in order])
+        else:
+            place.tell(self, d.ORDER, order)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         return list, (list(self),)
-
-    def __copy__(self) -> list[Any]:
-        return list(self)
 
 
 class TrackedDict(dict[Any, Any], _Node):
     """A dictionary in a state."""
 
-    __slots__ = ("_key", "_parent")
+    __slots__ = ("__weakref__", "_heir", "_key", "_up")
 
+    def __init__(self) -> None:
+        self._up = self._key = self._heir = None
+
+    def _take(self, other: Any) -> None:
+        dict.clear(self)
+        dict.update(self, other)
+
+    def _parts(self) -> Iterable[tuple[Any, Any]]:
+        return () if set(map(type, self.values())) <= ATOMS else self.items()
+
+    @_mutation
     def __setitem__(self, key: Any, value: Any) -> None:
+        place = self._place()
+        if place is None:
+            dict.__setitem__(self, key, value)
+            return
         hash(key)
-        if not self._tell(d.SET, self._checked(key), value=self._packed(value, f"[{key!r}]")):
-            super().__setitem__(key, value)
+        if isinstance(value, _Node) and value is self.get(key):  # the end of: it[key] += ...
+            return
+        place.tell_at(self, d.SET, place.pack_key(key, "key"), place.pack(value, key))
 
+    @_mutation
     def __delitem__(self, key: Any) -> None:
         if key not in self:
             raise KeyError(key)
-        if not self._tell(d.DELETE, self._checked(key)):
-            super().__delitem__(key)
+        place = self._place()
+        if place is None:
+            dict.__delitem__(self, key)
+        else:
+            place.tell_at(self, d.DELETE, pack(key))
 
-    def _checked(self, key: Any) -> Any:
-        return _key_of(key) if type(key) in (str, int) else self._packed(key, f" (its key {key!r})")
-
+    @_mutation
     def pop(self, key: Any, *default: Any) -> Any:
         if len(default) > 1:
             raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
@@ -252,116 +482,157 @@ class TrackedDict(dict[Any, Any], _Node):
         del self[key]
         return value
 
+    @_mutation
     def popitem(self) -> tuple[Any, Any]:
         if not self:
             raise KeyError("popitem(): dictionary is empty")
         key = next(reversed(self))
         return key, self.pop(key)
 
+    @_mutation
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self:
             self[key] = default
         return self[key]
 
+    @_mutation
     def update(self, *others: Any, **more: Any) -> None:
-        merged = dict(*others, **more)
-        pairs = [[self._checked(key), self._packed(value, f"[{key!r}]")] for key, value in merged.items()]
-        if pairs and not self._tell(d.UPDATE, value=pairs):
-            super().update(merged)
+        place = self._place()
+        if place is None:
+            dict.update(self, *others, **more)
+            return
+        pairs = [
+            [place.pack_key(key, "key"), place.pack(value, key)] for key, value in dict(*others, **more).items()
+        ]
+        if pairs:
+            place.tell(self, d.UPDATE, pairs)
 
+    @_mutation
     def clear(self) -> None:
-        if not self._tell(d.CLEAR):
-            super().clear()
+        place = self._place()
+        if place is None:
+            dict.clear(self)
+        elif self:
+            place.tell(self, d.CLEAR, None)
 
-    def __ior__(self, other: Any) -> TrackedDict:  # type: ignore[misc]
+    @_mutation
+    def __ior__(self, other: Any) -> Self:
         self.update(other)
         return self
 
-    def copy(self) -> dict[Any, Any]:
-        return dict(self)
-
-    def __reduce__(self) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         return dict, (dict(self),)
-
-    def __copy__(self) -> dict[Any, Any]:
-        return dict(self)
 
 
 class TrackedSet(set[Any], _Node):
     """A set in a state."""
 
-    __slots__ = ("_key", "_parent")
+    __slots__ = ("_heir", "_key", "_up")
 
-    def _items(self, values: Iterable[Any]) -> list[Any]:
-        return [self._packed(each, f" (its element {each!r})") for each in values]
+    def __init__(self) -> None:
+        self._up = self._key = self._heir = None
 
+    def _take(self, other: Any) -> None:
+        set.clear(self)
+        set.update(self, other)
+
+    def _parts(self) -> Iterator[tuple[Any, Any]]:
+        return iter(())
+
+    @_mutation
     def add(self, value: Any) -> None:
-        hash(value)
-        if not self._tell(d.ADD, value=self._items([value])):
-            super().add(value)
+        self._extend({value})
 
+    @_mutation
     def discard(self, value: Any) -> None:
-        if value in self and not self._tell(d.DISCARD, value=self._items([value])):
-            super().discard(value)
+        if value in self:
+            self._reduce({_hashed(value)})
 
+    @_mutation
     def remove(self, value: Any) -> None:
         if value not in self:
             raise KeyError(value)
-        self.discard(value)
+        self._reduce({_hashed(value)})
 
+    @_mutation
     def pop(self) -> Any:
         if not self:
             raise KeyError("pop from an empty set")
         value = next(iter(self))
-        self.discard(value)
+        self._reduce({value})
         return value
 
+    @_mutation
     def clear(self) -> None:
-        if not self._tell(d.CLEAR):
-            super().clear()
+        place = self._place()
+        if place is None:
+            set.clear(self)
+        elif self:
+            place.tell(self, d.CLEAR, None)
 
+    @_mutation
     def update(self, *others: Iterable[Any]) -> None:
-        fresh = set().union(*others) - self
-        if fresh and not self._tell(d.ADD, value=self._items(fresh)):
-            super().update(fresh)
+        self._extend(set().union(*others))
 
+    @_mutation
     def difference_update(self, *others: Iterable[Any]) -> None:
-        going = self & set().union(*others)
-        if going and not self._tell(d.DISCARD, value=self._items(going)):
-            super().difference_update(going)
+        self._reduce(self.intersection(set().union(*others)))
 
+    @_mutation
     def intersection_update(self, *others: Iterable[Any]) -> None:
-        self.difference_update(set(self) - set(self).intersection(*others))
+        self._reduce(self.difference(self.intersection(*others)))
 
+    @_mutation
     def symmetric_difference_update(self, other: Iterable[Any]) -> None:
         others = set(other)
-        both = set(self) & others
-        self.difference_update(both)
-        self.update(others - both)
+        both = self.intersection(others)
+        self._reduce(both)
+        self._extend(others - both)
 
-    def __ior__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
-        self.update(other)
+    @_mutation
+    def __ior__(self, other: Any) -> Self:
+        return self._by_operator(other, self.update)
+
+    @_mutation
+    def __isub__(self, other: Any) -> Self:
+        return self._by_operator(other, self.difference_update)
+
+    @_mutation
+    def __iand__(self, other: Any) -> Self:
+        return self._by_operator(other, self.intersection_update)
+
+    @_mutation
+    def __ixor__(self, other: Any) -> Self:
+        return self._by_operator(other, self.symmetric_difference_update)
+
+    def _by_operator(self, other: Any, method: Callable[[Any], None]) -> Self:
+        if not isinstance(other, (set, frozenset)):
+            return NotImplemented  # type: ignore[no-any-return]  # Python's word for: not with this one
+        method(other)
         return self
 
-    def __isub__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
-        self.difference_update(other)
-        return self
+    def _extend(self, values: set[Any]) -> None:
+        fresh = values - self
+        place = self._place()
+        if place is None:
+            set.update(self, fresh)
+        elif fresh:
+            place.tell(self, d.ADD, [place.pack_key(each, "element") for each in fresh])
 
-    def __iand__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
-        self.intersection_update(other)
-        return self
+    def _reduce(self, values: set[Any]) -> None:
+        place = self._place()
+        if place is None:
+            set.difference_update(self, values)
+        elif values:
+            place.tell(self, d.DISCARD, [pack(each) for each in values])
 
-    def __ixor__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
-        self.symmetric_difference_update(other)
-        return self
+    def __repr__(self) -> str:
+        return repr(set(self))
 
-    def copy(self) -> set[Any]:
-        return set(self)
-
-    def __reduce__(self) -> Any:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         return set, (set(self),)
 
-    def __copy__(self) -> set[Any]:
-        return set(self)
 
-
+def _hashed(element: Any) -> Any:
+    """Sets look for a set among their elements as for a frozenset."""
+    return frozenset(element) if isinstance(element, set) else element

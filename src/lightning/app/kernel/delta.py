@@ -172,7 +172,7 @@ def _reopened(delta: Delta, taken: list[_Step]) -> Any:
             return value[0], was[2]
         if delta.op == SPLICE:
             return *value[:2], was[2]
-        if delta.op == UPDATE:
+        if delta.op == UPDATE and isinstance(was, dict):
             value |= {key: was[key] for key in value if key in was}
     return value
 
@@ -386,6 +386,16 @@ def conflicts(later: Delta, unseen: Delta) -> bool:
     shorter = min(len(one), len(other))
     if one[:shorter] != other[:shorter]:
         return False
+    try:
+        return _overwrites(later, unseen)
+    except (TypeError, ValueError, LookupError) as err:
+        raise ProtocolError(f"a delta's value does not suit its operation: {err}") from err
+
+
+def _overwrites(later: Delta, unseen: Delta) -> bool:
+    """The same, of two whose paths agree as far as both go."""
+    one, other = later.path, unseen.path
+    shorter = min(len(one), len(other))
     places = later.op in (SET, DELETE), unseen.op in (SET, DELETE)
     if len(one) == len(other):
         if places == (False, False):

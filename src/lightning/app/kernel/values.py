@@ -39,7 +39,7 @@ _BARE = frozenset({type(None), bool, float, bytes})
 _LOW, _HIGH = -(2**63), 2**63
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType)
 _SEQUENCES = (range, deque, Iterator, KeysView, ValuesView)
-_CONTAINERS = (list, tuple, dict, set, frozenset)
+_SETS = (SET, FROZENSET)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -183,11 +183,9 @@ def _encodable(text: str) -> bool:
 
 def _is_bare(value: Any) -> bool:
     kind = type(value)
-    return (
-        kind in _BARE
-        or (kind is int and _LOW <= value < _HIGH)
-        or (kind is str and (value.isascii() or _encodable(value)))
-    )
+    if kind is int:
+        return bool(_LOW <= value < _HIGH)
+    return kind in _BARE or (kind is str and _encodable(value))
 
 
 def _all_bare(values: Collection[Any]) -> bool:
@@ -324,7 +322,7 @@ def _name_of(cls: type) -> str:
     name = f"{cls.__module__}:{cls.__qualname__}"
     if _resolve(name) is not cls:
         raise _Refused(
-            f"the class {cls.__qualname__} cannot be found again by its name; define it at the top level of a module"
+            f"the class {cls.__qualname__} cannot be found by its name; define it at the top level of a module"
         )
     return name
 
@@ -438,7 +436,7 @@ def _unpack_record(packed: Ext, room: int) -> Any:
         return tuple.__new__(cls, values.values())
     if not _is_record(cls) or {each.name for each in fields(cls)} != values.keys():
         return Unresolved(name, packed)
-    record = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
+    record: Any = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
     for field, value in values.items():
         object.__setattr__(record, field, value)
     return record
@@ -511,7 +509,7 @@ def decode(data: bytes) -> Any:
 def canonical(packed: Any) -> bytes:
     """Bytes that are equal exactly for equal values of equal kinds: dictionaries are sorted.
 
-    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` only the key counts.
+    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` the key counts.
 
     >>> canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
     True
@@ -535,12 +533,13 @@ def _canonical(packed: Any) -> Any:
             return _canonical_pairs(_parts(packed))
         if packed.code in (TUPLE, SET, FROZENSET, RECORD, REGISTERED):
             parts = _canonical(_parts(packed))
-            return Ext(packed.code, _encode(sorted(parts, key=_encode) if packed.code in (SET, FROZENSET) else parts))
+            return Ext(packed.code, _encode(sorted(parts, key=_encode) if packed.code in _SETS else parts))
     return packed
 
 
 def _canonical_pairs(pairs: Any) -> Ext:
-    return Ext(PAIRS, _encode(sorted([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs)))
+    entries = [[_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs]
+    return Ext(PAIRS, _encode(sorted(entries)))
 
 
 _NAN = float("nan")
