@@ -97,7 +97,9 @@ def some_delta(rng: random.Random, state: dict[str, Any]) -> Delta:
                 return Delta(SPLICE, path, [begin, rng.randint(begin, size), [new] * rng.randrange(3)])
     if isinstance(node, set):
         items = [rng.randrange(6) for _ in range(rng.randint(1, 3))]
-        return Delta(rng.choice((ADD, ADD, DISCARD)), path, items) if rng.random() < 0.9 else Delta(CLEAR, path)
+        return (
+            Delta(rng.choice((ADD, ADD, DISCARD)), path, items) if rng.random() < 0.9 else Delta(CLEAR, path)
+        )
     key = rng.choice(list(node)) if node and rng.random() < 0.6 else rng.choice(KEYS)
     match rng.randrange(6):
         case 0 | 1 | 2:

@@ -106,9 +106,13 @@ def test_what_does_not_conflict_comes_to_the_same_in_either_order(seed: int) -> 
         for delta in order:
             apply(state, delta)
         states.append(state)
-    if one.path == other.path and (one.op, other.op) in ((INSERT, INSERT), (INSERT, SPLICE), (SPLICE, INSERT)):
+    if one.path == other.path and (one.op, other.op) in (
+        (INSERT, INSERT),
+        (INSERT, SPLICE),
+        (SPLICE, INSERT),
+    ):
         for state in states:  # both at the end: all there, in the order of arrival
-            parts = state
+            parts: Any = state
             for step in one.path:
                 parts = parts[unpack(step)]
             parts.sort(key=lambda each: canonical(pack(each)))
@@ -181,7 +185,7 @@ def test_attributes_that_a_foreign_write_does_not_touch_stay_the_same_objects() 
 
 def test_iterating_goes_on_over_what_was_there() -> None:
     replica = Replica()
-    seen = []
+    seen: list[Any] = []
     for key in replica.state["b"]:
         replica.inbox.append((0, Delta(SET, ("b", f"foreign {len(seen)}"), 1)))
         replica.hear()
@@ -232,7 +236,9 @@ nonsense = st.recursive(
         st.binary(max_size=3),
         st.builds(Ext, st.integers(0, 16), st.binary(max_size=6)),
     ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "x"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "x"]), inner, max_size=2)
+    ),
     max_leaves=6,
 )
 steps = st.one_of(st.sampled_from(["a", "b", "x", "y", 0, 1, 2, 3]), nonsense)
@@ -240,7 +246,9 @@ steps = st.one_of(st.sampled_from(["a", "b", "x", "y", 0, 1, 2, 3]), nonsense)
 
 @settings(max_examples=500, deadline=None)
 @given(st.integers(-1, 10), st.lists(steps, max_size=4), nonsense, st.sampled_from([apply, apply_copy]))
-def test_no_delta_whatever_does_more_than_fit_or_be_refused(op: int, path: list[Any], value: Any, change: Any) -> None:
+def test_no_delta_whatever_does_more_than_fit_or_be_refused(
+    op: int, path: list[Any], value: Any, change: Any
+) -> None:
     state = start()
     try:
         fitted = change(state, Delta(op, tuple(path), value)).fitted

@@ -1,13 +1,13 @@
 """Changes of state: how one is applied, taken back, and brought into an order that another decided.
 
 A ``Delta`` has an operation, a path and a packed value. ``path[0]`` is an attribute; the further steps are
-dictionary keys (packed) or list positions. Every change of anybody's state goes through ``apply``, so that all
-who apply the same deltas in the same order hold the same state. A delta that no longer fits what is there
+dictionary keys (packed) or list positions. Every change of anybody's state goes through ``apply``, so that
+all who apply the same deltas in the same order hold the same state. A delta that no longer fits what is there
 changes nothing, everywhere alike; one that no honest peer makes is a ``ProtocolError`` and changes nothing.
 
 Containers are changed through the methods of the base classes: tracked containers record nothing of it. A
-tracked state takes part by three methods: every container that is put in goes through ``adopt``, one that is to
-be changed on a copy through ``renew``, and one that is to be changed in place through ``reseat``.
+tracked state takes part by three methods: every container that is put in goes through ``adopt``, one that is
+to be changed on a copy through ``renew``, and one that is to be changed in place through ``reseat``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ CLEAR = 7  # the container at the path becomes empty
 ORDER = 8  # the first items of the list at the path are put into this order: [positions]
 
 _NAMES = ("SET", "DELETE", "INSERT", "SPLICE", "ADD", "DISCARD", "UPDATE", "CLEAR", "ORDER")
+_PLACES = (SET, DELETE)
 _CONTAINERS = (list, dict, set)
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
 
@@ -63,7 +64,9 @@ def apply(state: dict[str, Any], delta: Delta) -> Undo:
     """
     path = delta.path
     value = delta.value
-    if delta.op == SET and len(path) == 1 and type(value) in ATOMS and type(path[0]) is str:  # the common case
+    if (
+        delta.op == SET and len(path) == 1 and type(value) in ATOMS and type(path[0]) is str
+    ):  # the common case
         name = path[0]
         before = state.get(name, _MISSING)
         dict.__setitem__(state, name, value)
@@ -90,12 +93,15 @@ def apply_copy(state: dict[str, Any], delta: Delta) -> Undo:
     return undo
 
 
-def rebase(state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta) -> list[tuple[Delta, Undo]]:
+def rebase(
+    state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta
+) -> list[tuple[Delta, Undo]]:
     """Put ``foreign`` before ``mine``, which are applied but which the other side has not seen yet.
 
-    Mine are taken back, the newest first, the foreign one is applied, and mine again: on copies, which then take
-    the place of the attribute. Returns ``mine`` with new undos. Containers that mine had put in go in again as
-    they are, so that who holds one of them still holds a part of the state.
+    Mine are taken back, the newest first, the foreign one is applied, and mine again: on copies, which then
+    take the place of the attribute. Returns ``mine`` with new undos. Containers that mine had put in go in
+    again as they are, so that who holds one of them still holds a part of the state. (The order of keys may
+    come to differ, in a dictionary that lies in a list, when a key's removal met an insertion into the list.)
     """
     name = foreign.path[0]
     theirs = _opened(foreign)
@@ -125,7 +131,9 @@ def _opened(delta: Delta) -> Any:
     op, path, value = delta.op, delta.path, delta.value
     depth = len(path)
     if not path or type(path[0]) is not str or depth > DEEPEST:
-        raise ProtocolError(f"a delta's path begins with an attribute and has at most {DEEPEST} steps, not {path!r:.80}")
+        raise ProtocolError(
+            f"a delta's path begins with an attribute and has at most {DEEPEST} steps, not {path!r:.80}"
+        )
     try:
         if op == SET:
             return unpack(value, depth - 1)
@@ -179,7 +187,9 @@ def _reopened(delta: Delta, taken: list[_Step]) -> Any:
 
 def _kept(inverse: list[_Step] | None) -> Undo:
     """An undo that no later change of the taken containers can spoil: with packed values."""
-    return Undo(tuple(Delta(op, path, _closed(op, value)) for op, path, value in inverse)) if inverse else _UNFIT
+    return (
+        Undo(tuple(Delta(op, path, _closed(op, value)) for op, path, value in inverse)) if inverse else _UNFIT
+    )
 
 
 def _closed(op: int, value: Any) -> Any:
@@ -208,9 +218,9 @@ def _repacked(value: Any) -> Any:
 
 
 class _Editor:
-    """Performs operations on a state: in place, or (with the name of an attribute) on a draft of that attribute.
+    """Performs operations on a state: in place, or (with an attribute's name) on a draft of that attribute.
 
-    A draft copies a container when it is first touched and nothing else, so it costs the containers on the way.
+    A draft copies a container when it is first touched, and nothing else: it costs the containers on the way.
     """
 
     __slots__ = ("adopt", "drafted", "fresh", "name", "renew", "reseat", "root", "state")
@@ -236,7 +246,7 @@ class _Editor:
 
     def perform(self, op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
         """Do it, and return what takes it back; None where it does not fit."""
-        if op == SET or op == DELETE:
+        if op in _PLACES:
             node = self._reach(path, len(path) - 1)
             if isinstance(node, dict):
                 return self._set(node, path, value) if op == SET else self._delete(node, path)
@@ -337,20 +347,22 @@ class _Editor:
             changed = [each for each in value if each not in node]
             set.update(node, changed)
             return [(DISCARD, path, changed)]
-        if op == DISCARD or op == CLEAR:
+        if op in (DISCARD, CLEAR):
             changed = [each for each in value if each in node] if op == DISCARD else list(node)
             set.difference_update(node, changed)
             return [(ADD, path, changed)]
         return None
 
-    def _change_dict(self, node: dict[Any, Any], op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
+    def _change_dict(
+        self, node: dict[Any, Any], op: int, path: tuple[Any, ...], value: Any
+    ) -> list[_Step] | None:
         if op == UPDATE:
             replaced = {key: node[key] for key in value if key in node}
             added = [key for key in value if key not in node]
             for key, each in value.items():
                 dict.__setitem__(node, key, self._adopted(each, node, key))
             return [(DISCARD, path, added), (UPDATE, path, replaced)]
-        if op == DISCARD or op == CLEAR:
+        if op in (DISCARD, CLEAR):
             gone = {key: node[key] for key in value if key in node} if op == DISCARD else dict(node)
             for key in gone:
                 dict.__delitem__(node, key)
@@ -396,7 +408,7 @@ def _overwrites(later: Delta, unseen: Delta) -> bool:
     """The same, of two whose paths agree as far as both go."""
     one, other = later.path, unseen.path
     shorter = min(len(one), len(other))
-    places = later.op in (SET, DELETE), unseen.op in (SET, DELETE)
+    places = later.op in _PLACES, unseen.op in _PLACES
     if len(one) == len(other):
         if places == (False, False):
             return _meet(later, unseen)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, KeysView, ValuesView
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
+from operator import eq
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from reprlib import repr as short
 from typing import Any, NamedTuple
@@ -31,9 +32,23 @@ ATOMS = frozenset({type(None), bool, int, float, str, bytes})
 """What is never a container, and (nearly always) packs to itself."""
 
 # Codes of extensions. They are in journals: never give one a new meaning.
-TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN, MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = (
-    range(1, 16)
-)
+(
+    TUPLE,
+    SET,
+    FROZENSET,
+    INTEGER,
+    MOMENT,
+    DAY,
+    SPAN,
+    MEMBER,
+    PATH,
+    RECORD,
+    PAIRS,
+    PICKLED,
+    REGISTERED,
+    CLOCK,
+    TEXT,
+) = range(1, 16)
 
 _BARE = frozenset({type(None), bool, float, bytes})
 _LOW, _HIGH = -(2**63), 2**63
@@ -117,7 +132,9 @@ def _pack(value: Any, room: int) -> Any:
         return packer(value)
     pack_container = _CONTAINER_PACKERS.get(kind) or _packer_for(kind, value)
     if room <= 0:
-        raise _Refused(f"nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload", value)
+        raise _Refused(
+            f"nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload", value
+        )
     try:
         return pack_container(value, room - 1)
     except _Refused as refused:
@@ -155,8 +172,8 @@ def _remedy(kind: type, value: Any) -> str:
             "leading underscore"
         )
     if hasattr(kind, "_binding") or hasattr(kind, "_kind"):
-        return f"a {name} is a component, not a value; a flow or work is assigned to an attribute of a flow by itself"
-    if is_dataclass(kind) and not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]  # not in typeshed
+        return f"a {name} is a component: a flow or work is not a value; assign it to an attribute by itself"
+    if is_dataclass(kind) and not _is_frozen(kind):
         return f"the dataclass {name} can be changed unseen; make it @dataclass(frozen=True)"
     if isinstance(value, _SEQUENCES):
         return f"a {name} cannot be state; make it a list: list(...)"
@@ -168,8 +185,10 @@ def _remedy(kind: type, value: Any) -> str:
 
 def _is_record(cls: type) -> bool:
     """A frozen dataclass, and one of which an instance can be made without running its code."""
-    if not is_dataclass(cls) or cls.__new__ is not object.__new__:
-        return False
+    return is_dataclass(cls) and cls.__new__ is object.__new__ and _is_frozen(cls)
+
+
+def _is_frozen(cls: type) -> bool:
     return bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]  # not in typeshed
 
 
@@ -189,14 +208,14 @@ def _is_bare(value: Any) -> bool:
 
 
 def _all_bare(values: Collection[Any]) -> bool:
-    """Whether all of them pack to themselves: long lists of numbers are common, and looked at at C's speed."""
+    """Whether all of them pack to themselves. Long lists of numbers are common: C looks at those."""
     kinds = set(map(type, values))
     if kinds <= _BARE:
         return True
     if not kinds <= ATOMS:
         return False
     if kinds == {int}:
-        return min(values) >= _LOW and max(values) < _HIGH
+        return bool(min(values) >= _LOW and max(values) < _HIGH)
     if kinds == {str}:
         return _encodable("".join(values))
     return all(map(_is_bare, values))
@@ -232,6 +251,7 @@ def _pack_dict(value: dict[Any, Any], room: int) -> Any:
         if not all(map(_is_bare, keys.values())):
             pairs = [[packed, _pack_entry(key, entries[key], room)] for key, packed in keys.items()]
             return Ext(PAIRS, _encode(pairs))
+        entries = {packed: entries[key] for key, packed in keys.items()}
     if _all_bare(entries.values()):
         return entries
     return {key: _pack_entry(key, each, room) for key, each in entries.items()}
@@ -250,7 +270,9 @@ def _pack_key(key: Any, role: str, room: int) -> Any:
     try:
         packed = _pack(key, room)
         if (key != key) if type(key) is float else (type(packed) is Ext and unpack(packed) != key):
-            raise _Refused("it does not equal its own copy, so it would never be found again; use a name or a number")
+            raise _Refused(
+                "it does not equal its own copy, so it would never be found again; use a name or a number"
+            )
     except _Refused as refused:
         refused.steps.append(f" (its {role} {short(key)})")
         raise
@@ -286,7 +308,9 @@ def _pack_clock(value: time) -> Ext:
 
 def _pack_member(value: Enum, room: int) -> Ext:
     # Members of a Flag can be combined, and a combination has no name.
-    return Ext(MEMBER, _encode([_name_of(type(value)), value.value if isinstance(value, Flag) else value.name]))
+    return Ext(
+        MEMBER, _encode([_name_of(type(value)), value.value if isinstance(value, Flag) else value.name])
+    )
 
 
 def _pack_record(value: Any, room: int) -> Ext:
@@ -322,7 +346,7 @@ def _name_of(cls: type) -> str:
     name = f"{cls.__module__}:{cls.__qualname__}"
     if _resolve(name) is not cls:
         raise _Refused(
-            f"the class {cls.__qualname__} cannot be found by its name; define it at the top level of a module"
+            f"the class {cls.__qualname__} cannot be found by its name; define it at a module's top level"
         )
     return name
 
@@ -520,8 +544,9 @@ def canonical(packed: Any) -> bytes:
 def _canonical(packed: Any) -> Any:
     kind = type(packed)
     if kind is list:
-        kinds = set(map(type, packed))
-        return packed if kinds <= ATOMS and float not in kinds else [_canonical(each) for each in packed]
+        if set(map(type, packed)) <= ATOMS and all(map(eq, packed, packed)):
+            return packed
+        return [_canonical(each) for each in packed]
     if kind is dict:
         return _canonical_pairs(packed.items())
     if kind is float and packed != packed:
@@ -558,7 +583,10 @@ def same(one: Any, other: Any) -> bool:
         if kind is float:
             return (one == other and (one != 0 or str(one) == str(other))) or (one != one and other != other)
         return bool(one == other)
-    return canonical(_packed(one)) == canonical(_packed(other))
+    first, second = _packed(one), _packed(other)
+    if kind is list and type(other) is list and len(one) != len(other):
+        return False
+    return _encode(first) == _encode(second) or canonical(first) == canonical(second)
 
 
 def _packed(value: Any) -> Any:
