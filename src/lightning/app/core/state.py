@@ -25,7 +25,7 @@ class State(Top):
     def adopt(self, value: Any, parent: Any, key: Any) -> Any:
         """A container that is being put in: a tracked one as it is, a plain one as a tracked one."""
         placed = _placed(value, weakref.ref(parent), key)
-        if isinstance(parent, Node):
+        if isinstance(parent, (TrackedList, TrackedDict)):
             parent._holds = True
         return placed
 

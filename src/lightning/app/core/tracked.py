@@ -139,9 +139,10 @@ class Node:
             key = node._key
             if isinstance(parent, list):
                 if not (key < len(parent) and list.__getitem__(parent, key) is node):
-                    key = node._key = _found(parent, node, key)
+                    key = _found(parent, node, key)
                     if key is None:
                         return None
+                    node._key = key
             elif dict.get(parent, key, _MISSING) is not node:
                 return None
             steps.append(key if type(key) in ATOMS else pack(key))
