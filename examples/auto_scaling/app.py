@@ -36,7 +36,7 @@ class Traffic(L.LightningWork):
             self.load = load
             while self.servers != ceil(load / REQUESTS_PER_SERVER):
                 time.sleep(0.01)  # the flow writes self.servers while this runs
-            print(f'TRAFFIC: {load} requests a second, {self.servers} servers')
+            print(f'TRAFFIC: {load} requests a second, servers: {self.servers}')
 
 class AutoScaler(L.LightningFlow):
     def __init__(self) -> None:

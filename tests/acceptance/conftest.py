@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .terminal import Terminal
+from lightning.app.testing import Terminal
 
 RunApp = Callable[..., Terminal]
 
@@ -27,17 +26,6 @@ def write_app(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def run_app(tmp_path: Path) -> Iterator[RunApp]:
+def run_app(lightning_app: RunApp) -> RunApp:
     """``lightning run app FILE --open-ui=false OPTION...`` in the test's folder."""
-    with ExitStack() as stack:
-
-        def run(
-            file: str | Path,
-            *options: str | Path,
-            environment: dict[str, str] | None = None,
-            out: Path | None = None,
-        ) -> Terminal:
-            words = ("run", "app", file, "--open-ui=false", *options)
-            return stack.enter_context(Terminal(*words, folder=tmp_path, environment=environment, out=out))
-
-        yield run
+    return lightning_app

@@ -46,10 +46,10 @@ MESSAGES = [
 ]
 SCALING = [
     [
-        "TRAFFIC: 100 requests a second, 1 servers",
-        "TRAFFIC: 500 requests a second, 3 servers",
-        "TRAFFIC: 300 requests a second, 2 servers",
-        "TRAFFIC: 100 requests a second, 1 servers",
+        "TRAFFIC: 100 requests a second, servers: 1",
+        "TRAFFIC: 500 requests a second, servers: 3",
+        "TRAFFIC: 300 requests a second, servers: 2",
+        "TRAFFIC: 100 requests a second, servers: 1",
     ],
     *([f"SERVER {number}: serving", f"SERVER {number}: leaving"] for number in (1, 2, 3)),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -66,12 +65,15 @@ def test_a_sample_prints_what_the_page_shows(shown: Shown, folder: Path) -> None
         text=True,
         start_new_session=True,
     )
-    with process:
+    try:
         assert process.stdout is not None
         printed = [process.stdout.readline().rstrip("\n") for _ in shown.lines]
         if shown.interrupted:
-            os.kill(process.pid, signal.SIGINT)
+            process.send_signal(signal.SIGINT)
         rest, errors = process.communicate()
+    finally:
+        process.kill()
+        process.communicate()
     assert [PORT.sub("", line) for line in printed] == [PORT.sub("", line) for line in shown.lines], errors
     assert rest == ""
     assert process.returncode == 0, errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -322,8 +322,13 @@ def test_status_tells_where_a_work_stands() -> None:
         assert stages[-1] == "succeeded"
         assert [each.stage for each in echo.statuses] == ["pending", "running", "succeeded"]
         assert echo.status.count == 1
-        assert echo.status.SUCCEEDED and not echo.status.STOPPED
-        assert echo.has_started and echo.has_succeeded and not echo.has_failed and not echo.is_running
+        assert (echo.status.SUCCEEDED, echo.status.STOPPED) == (True, False)
+        assert (echo.has_started, echo.has_succeeded, echo.has_failed, echo.is_running) == (
+            True,
+            True,
+            False,
+            False,
+        )
         assert (echo.num_successes, echo.num_failures, echo.num_timeouts) == (1, 0, 0)
 
 
@@ -510,9 +515,9 @@ def test_public_attributes_come_back_after_a_restart() -> None:
 
 
 def test_a_timeout_ends_a_call_that_takes_too_long() -> None:
-    from lightning.app.kernel.ledger import Ledger
     from lightning.app.kernel import facts as f
     from lightning.app.kernel import messages as m
+    from lightning.app.kernel.ledger import Ledger
     from lightning.app.kernel.model import Model
     from lightning.app.kernel.works import Works
 
@@ -561,7 +566,7 @@ def test_gpus_are_handed_out_exclusively_and_waited_for() -> None:
 
 VALUES = [
     None, True, 7, 2**80, -1.5, float("inf"), "text", b"bytes", [1, [2]], {"a": {"b": 1}}, (1, (2,)), {1, 2},
-    datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc), date(2026, 1, 2), timedelta(seconds=3), Color.RED, Path("a/b"),
+    datetime(2026, 1, 2, 3, 4, tzinfo=UTC), date(2026, 1, 2), timedelta(seconds=3), Color.RED, Path("a/b"),
     Point(1, 2), L.CloudCompute("gpu"), L.BuildConfig(requirements=["numpy"]),
 ]  # fmt: skip
 
@@ -608,7 +613,7 @@ def test_anything_else_is_refused_where_it_is_set_with_name_and_remedy(value: An
 def test_a_cycle_is_refused() -> None:
     cycle: list[Any] = []
     cycle.append(cycle)
-    with pytest.raises(StateValueError, match="itself|cycle"):
+    with pytest.raises(StateValueError, match="contains itself"):
         Echo().x = cycle
 
 
@@ -640,7 +645,7 @@ def test_a_keyed_argument_needs_a_text_as_its_key() -> None:
 def test_a_class_attribute_that_is_a_value_is_state_of_each_instance() -> None:
     class Counts(L.LightningWork):
         count = 0
-        seen: list[int] = []
+        seen: list[int] = []  # noqa: RUF012
 
         def run(self) -> None:
             self.count += 1

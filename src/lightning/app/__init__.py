@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.app.core.compute import BuildConfig, CloudCompute
     from lightning.app.core.flow import LightningFlow
     from lightning.app.core.work import LightningWork
-    from lightning.app.progress import progress
+    from lightning.app.progress_bar import progress
 
 __version__ = "0.1.0"
 
@@ -36,13 +36,13 @@ _HOMES = {
     "LightningApp": "lightning.app.core.app",
     "LightningFlow": "lightning.app.core.flow",
     "LightningWork": "lightning.app.core.work",
-    "progress": "lightning.app.progress",
+    "progress": "lightning.app.progress_bar",
 }
 
 
 def __getattr__(name: str) -> Any:
     if home := _HOMES.get(name):
-        # Kept here: looked up once, and a module of the same name (progress) cannot hide it afterwards.
+        # Kept here: looked up once.
         value = globals()[name] = getattr(import_module(home), name)
         return value
     room = f"lightning.app.{name}"

@@ -9,7 +9,8 @@ from lightning.app.core.app import LightningApp
 from lightning.app.errors import LightningError
 from lightning.app.runtime import loader
 from lightning.app.runtime.options import Options
-from lightning.app.runtime.serve import STARTING, StoppedEarly, run, say, stop_on_signals
+from lightning.app.runtime.serve import STARTING, StoppedEarly, run, stop_on_signals
+from lightning.app.runtime.streams import complain, have_streams, leave_streams, say
 
 
 class MultiProcessRuntime:
@@ -29,12 +30,14 @@ class MultiProcessRuntime:
             loading.ran.append(self.app)
             return
         stop_on_signals()
+        have_streams()
         try:
             say(STARTING)
             code = run(self.app, self.options)
         except StoppedEarly:
             code = 0
         except LightningError as err:
-            sys.stderr.write(f"Error: {err}\n")
+            complain(f"Error: {err}")
             code = err.exit_code
+        leave_streams()
         sys.exit(code)

@@ -18,9 +18,9 @@ from typing import Any
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel import orders as o
-from lightning.app.kernel.delta import INSERT, SET, UPDATE, Undo, apply, apply_copy, conflicts, rebase
+from lightning.app.kernel.delta import INSERT, SET, Undo, apply, apply_copy, conflicts, rebase
 from lightning.app.kernel.ledger import Ledger
-from lightning.app.kernel.lifecycle import FINISHED, Phase, Process
+from lightning.app.kernel.lifecycle import FINISHED, Process
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import Model, fold
 from lightning.app.kernel.passes import Passes
@@ -165,7 +165,11 @@ class World:
             case 6:
                 return ("when", path, rng.randrange(5), self.statement(depth + 1))
             case 7:
-                return ("schedule", rng.choice(("* * * * *", "*/5 * * * *", "hourly")), self.statement(depth + 1))
+                return (
+                    "schedule",
+                    rng.choice(("* * * * *", "*/5 * * * *", "hourly")),
+                    self.statement(depth + 1),
+                )
             case 8:
                 return ("stop", path, rng.randrange(7))
             case _:
@@ -273,12 +277,18 @@ class World:
             for delta in sent.deltas
         ]  # fmt: skip
         return [
-            position for position, delta in enumerate(message.deltas) if any(conflicts(delta, each) for each in unseen)
+            position
+            for position, delta in enumerate(message.deltas)
+            if any(conflicts(delta, each) for each in unseen)
         ]
 
     def numbered_sends(self, host: Host) -> list[tuple[int, m.Message]]:
         """What was ever sent to the host, and what this very turn will send."""
-        waiting = [order.message for order in self.ledger.orders if isinstance(order, o.Send) and order.path == host.path]
+        waiting = [
+            order.message
+            for order in self.ledger.orders
+            if isinstance(order, o.Send) and order.path == host.path
+        ]
         first = self.sent[host.incarnation] + 1
         return [*host.told, *((first + position, message) for position, message in enumerate(waiting))]
 
@@ -416,7 +426,9 @@ class World:
             if life.incarnation == host.incarnation and life.process is not Process.ABSENT:
                 ours = canonical(pack(self.ledger.model.components[host.path].state))
                 theirs = canonical(pack(host.state))
-                assert ours == theirs, f"{host.path}: {host.state} there, {self.ledger.model.components[host.path].state}"
+                assert ours == theirs, (
+                    f"{host.path}: {host.state} there, {self.ledger.model.components[host.path].state}"
+                )
 
     def check_nothing_lost(self) -> None:
         for path, life in self.ledger.model.works.items():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from lightning.app.errors import LightningError
+from lightning.app.runtime import streams
 
 INTERRUPTED = 130
 
 
 def reporting(action: Callable[[], int]) -> int:
     """Do ``action`` and give its exit code, or that of the refusal it ends in."""
+    streams.have_streams()
     try:
         return action()
     except LightningError as error:
@@ -19,7 +20,9 @@ def reporting(action: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        streams.leave_streams()
 
 
 def complain(message: str) -> None:
-    print(f"Error: {message}", file=sys.stderr, flush=True)
+    streams.complain(f"Error: {message}")

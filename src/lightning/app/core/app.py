@@ -27,11 +27,17 @@ class LightningApp:
         root_path: str = "",
     ) -> None:
         if isinstance(root, type) and issubclass(root, Component):
-            raise ComponentError(f"LightningApp({root.__name__}): give it an instance, LightningApp({root.__name__}())")
+            raise ComponentError(
+                f"LightningApp({root.__name__}): give it an instance, LightningApp({root.__name__}())"
+            )
         if not isinstance(root, LightningFlow | LightningWork):
-            raise ComponentError(f"LightningApp(...): the root is a flow or a work, not a {type(root).__name__}")
+            raise ComponentError(
+                f"LightningApp(...): the root is a flow or a work, not a {type(root).__name__}"
+            )
         if root._parent is not None:
-            raise ComponentError(f"LightningApp(...): this root is already at {root._where}; make another one")
+            raise ComponentError(
+                f"LightningApp(...): this root is already at {root._where}; make another one"
+            )
         caller = sys._getframe(1)
         self.defined_at = (caller.f_code.co_filename, caller.f_lineno)
         self.root = root

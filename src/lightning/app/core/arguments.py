@@ -29,7 +29,9 @@ class Keyed:
 
     def __init__(self, obj: Any, *, key: str) -> None:
         if not isinstance(key, str) or not key:
-            raise CallError(f"Keyed(..., key={key!r}): the key is a text that names the object, like 'resnet-v1'")
+            raise CallError(
+                f"Keyed(..., key={key!r}): the key is a text that names the object, like 'resnet-v1'"
+            )
         self.obj = obj
         self.key = key
 
@@ -47,7 +49,9 @@ class Arguments:
         self.names = [each.name for each in parameters]
         self.plain = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
 
-    def bind(self, where: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, list[Any], dict[str, Any]]:
+    def bind(
+        self, where: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, list[Any], dict[str, Any]]:
         """The key, and the packed positional and keyword arguments."""
         if not kwargs and self.plain and len(args) == len(self.names):
             for value in args:
@@ -122,7 +126,10 @@ def _content(value: Any) -> str | None:
         kind, data = f"numpy:{value.dtype.str}:{value.shape}", value.tobytes()
     elif module == "torch" and name == "Tensor":
         array = value.detach().cpu().contiguous()
-        kind, data = f"torch:{array.dtype}:{tuple(array.shape)}", array.view(-1).view(_torch_byte()).numpy().tobytes()
+        kind, data = (
+            f"torch:{array.dtype}:{tuple(array.shape)}",
+            array.view(-1).view(_torch_byte()).numpy().tobytes(),
+        )
     elif module == "pandas" and name in ("DataFrame", "Series", "Index"):
         kind, data = _pandas_content(value)
     else:
@@ -143,4 +150,6 @@ def _pandas_content(value: Any) -> tuple[str, bytes]:
         layout = [(str(column), str(dtype)) for column, dtype in value.dtypes.items()]
     else:
         layout = [(str(value.name), str(value.dtype))]
-    return f"pandas:{type(value).__name__}:{layout}", hash_pandas_object(value, index=True).to_numpy().tobytes()
+    return f"pandas:{type(value).__name__}:{layout}", hash_pandas_object(
+        value, index=True
+    ).to_numpy().tobytes()

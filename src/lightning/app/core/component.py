@@ -8,9 +8,10 @@ runtime a write is recorded; in a work's own process it is sent. Public attribut
 from __future__ import annotations
 
 import types
-from functools import partial
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 from lightning.app.core.state import State
 from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
@@ -47,7 +48,9 @@ class Binding(Protocol):
     def stop(self, work: LightningWork) -> None: ...
     def statuses(self, work: LightningWork) -> list[tuple[str, float, str, str, int]]: ...
     def counts(self, work: LightningWork) -> tuple[int, int, int]: ...
-    def schedule(self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None) -> bool: ...
+    def schedule(
+        self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None
+    ) -> bool: ...
     def cursor(self, flow: LightningFlow, key: str) -> int: ...
     def move_cursor(self, flow: LightningFlow, key: str, index: int) -> None: ...
     def end(self, flow: LightningFlow, code: int, message: str) -> None: ...
@@ -84,7 +87,9 @@ class Plain:
         return 0, 0, 0
 
     def schedule(self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None) -> bool:
-        raise FlowError(f"{flow._where}.schedule({line!r}): only an app has a clock; run it with lightning run app")
+        raise FlowError(
+            f"{flow._where}.schedule({line!r}): only an app has a clock; run it with lightning run app"
+        )
 
     def cursor(self, flow: LightningFlow, key: str) -> int:
         return 0
@@ -116,6 +121,15 @@ PLAIN = Plain()
 ELSEWHERE = Elsewhere()
 
 
+def send_elsewhere(root: Component) -> None:
+    """Say of a whole tree that it lives in another process: what works see of the app they come from."""
+    for component in root._walk():
+        component._path = component.name
+        component._binding = ELSEWHERE
+        if component._kind == "work":
+            component.__dict__["run"] = partial(ELSEWHERE.run, cast("LightningWork", component))
+
+
 class Default:
     """A class attribute that is state: ``losses = []`` in the class body gives each instance its own."""
 
@@ -143,6 +157,9 @@ class Component:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        maker = next(each for each in cls.__mro__ if "__getattr__" in each.__dict__)
+        if maker is cls or not issubclass(maker, Component):
+            cls.__getattr__ = _after_state(maker.__dict__["__getattr__"])  # type: ignore[method-assign]
         defaults = dict(cls._defaults)
         for name, value in list(cls.__dict__.items()):
             if name[0] != "_" and _is_value(value):
@@ -176,7 +193,11 @@ class Component:
                     return state[name]
             except RecursionError:
                 pass
-        raise AttributeError(f"{self._where} ({type(self).__name__}) has no attribute {name!r}", name=name, obj=self)
+            if isinstance(_class_attribute(type(self), name), property):
+                return object.__getattribute__(self, name)  # it is there, and failed: again, to say where
+        raise AttributeError(
+            f"{self._where} ({type(self).__name__}) has no attribute {name!r}", name=name, obj=self
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] == "_":
@@ -190,6 +211,11 @@ class Component:
 
     def _set(self, name: str, value: Any) -> None:
         attribute = _class_attribute(type(self), name)
+        if isinstance(attribute, property) and attribute.fset is None:
+            raise StateValueError(
+                f"{self._where}.{name} cannot be set: {type(self).__name__}.{name} is a property without a "
+                "setter; choose another name"
+            )
         if hasattr(attribute, "__set__"):
             object.__setattr__(self, name, value)
             return
@@ -304,6 +330,23 @@ class Component:
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Another component like this one and all below it, with no place in a tree yet."""
+        other = type(self).__new__(type(self), *self._origin[0], **self._origin[1])
+        memo[id(self)] = other
+        for name, value in self.__dict__.items():
+            if name[0] == "_" and name not in _OWN:
+                object.__setattr__(other, name, deepcopy(value, memo))
+        other._state.clear()
+        for name, value in self._state.items():
+            apply(other._state, Delta(SET, (name,), pack(value)))
+        for name, child in self._children.items():
+            other._adopt(name, deepcopy(child, memo))
+        return other
+
+    def __copy__(self) -> Self:
+        return deepcopy(self)  # a part of a state has one place, so there is no shallow copy
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return _blank, (type(self),), self.__getstate__()
 
@@ -316,8 +359,18 @@ def _blank(cls: type[Component]) -> Component:
     component = cls.__new__(cls)
     component._binding = ELSEWHERE
     if component._kind == "work":
-        component.__dict__["run"] = partial(ELSEWHERE.run, component)
+        component.__dict__["run"] = partial(ELSEWHERE.run, cast("LightningWork", component))
     return component
+
+
+def _after_state(own: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """A user's ``__getattr__``, asked for what is nowhere else: state comes before it."""
+
+    @wraps(own)
+    def look_up(self: Any, name: str) -> Any:
+        return Component.__getattr__(self, name) if name in self._state else own(self, name)
+
+    return look_up
 
 
 def _class_attribute(cls: type, name: str) -> Any:

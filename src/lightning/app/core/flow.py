@@ -45,7 +45,9 @@ class LightningFlow(Component):
         """
         return self._binding.schedule(self, cron, start_time, user_key)
 
-    def experimental_iterate(self, iterable: Iterable[Any], run_once: bool = True, user_key: str = "") -> Iterator[Any]:
+    def experimental_iterate(
+        self, iterable: Iterable[Any], run_once: bool = True, user_key: str = ""
+    ) -> Iterator[Any]:
         """Go through ``iterable`` over many passes: an item is behind once the loop's body got through."""
         key = user_key
         if not key:
@@ -135,5 +137,7 @@ def load_state(component: Component, state: dict[str, Any]) -> None:
     for group in _GROUPS.values():
         for name, below in state.get(group, {}).items():
             if name not in component._children:
-                raise FlowError(f"load_state_dict: {component._where} has no component {name!r}; make it first")
+                raise FlowError(
+                    f"load_state_dict: {component._where} has no component {name!r}; make it first"
+                )
             load_state(component._children[name], below)

@@ -32,7 +32,9 @@ class Structure(Component):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] != "_":
-            raise ComponentError(f"{self._where}.{name} = ...: a structure has members only, set it on the flow")
+            raise ComponentError(
+                f"{self._where}.{name} = ...: a structure has members only, set it on the flow"
+            )
         super().__setattr__(name, value)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import traceback
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_APP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OURS = (_APP + os.sep, os.path.join(os.path.dirname(_APP), "__init__.py"))
 
 
 def user_traceback(error: BaseException) -> str:

@@ -79,15 +79,21 @@ class LightningWork(Component):
     ) -> None:
         named = type(self).__name__
         if on_crash not in ("rerun", "fail"):
-            raise UsageError(f"{named}(on_crash={on_crash!r}): it is 'rerun' (at least once) or 'fail' (at most once)")
+            raise UsageError(
+                f"{named}(on_crash={on_crash!r}): it is 'rerun' (at least once) or 'fail' (at most once)"
+            )
         if start_method not in (None, "fork", "spawn"):
             raise UsageError(f"{named}(start_method={start_method!r}): it is 'fork', 'spawn' or None")
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-            raise UsageError(f"{named}(retries={retries!r}): it is how often a failed call is tried again: 0, 1, 2 ...")
+            raise UsageError(
+                f"{named}(retries={retries!r}): it is how often a failed call is tried again: 0, 1, 2 ..."
+            )
         if timeout is not None and not timeout > 0:
             raise UsageError(f"{named}(timeout={timeout!r}): it is a number of seconds above 0, or None")
         if cloud_compute is not None and not isinstance(cloud_compute, CloudCompute):
-            raise UsageError(f"{named}(cloud_compute={cloud_compute!r}): write cloud_compute=L.CloudCompute('gpu')")
+            raise UsageError(
+                f"{named}(cloud_compute={cloud_compute!r}): write cloud_compute=L.CloudCompute('gpu')"
+            )
         self._parallel = bool(parallel)
         self._cache_calls = bool(cache_calls if run_once is None else run_once)
         self._raise_exception = bool(raise_exception)

@@ -63,11 +63,10 @@ def answers(host: str, port: int) -> bool:
     """Whether connections to this port of this machine are accepted."""
     told = False
     for table in _TABLES:
-        with suppress(OSError):
-            with open(table) as lines:
-                told = True
-                if any(_listens(line, port) for line in lines):
-                    return True
+        with suppress(OSError), open(table) as lines:
+            told = True
+            if any(_listens(line, port) for line in lines):
+                return True
     if told:
         return False
     with suppress(OSError), socket.create_connection((host, port), timeout=_LONGEST_WAIT):

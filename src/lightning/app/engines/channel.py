@@ -1,12 +1,12 @@
 """One end of a stream between a runtime and a host: frames in order, none lost, none twice.
 
-A frame is a 4-byte big-endian length and a msgpack array ``[seq, ack, message]``. ``seq`` counts what this end
-has posted, from 1; ``ack`` says how much of the other end's it had taken in *when the message was posted*, so
-whoever posts decides what a message knows of the other side: ``acknowledge`` first, then ``post``.
+A frame is a 4-byte big-endian length and a msgpack array ``[seq, ack, message]``. ``seq`` counts what this
+end has posted, from 1; ``ack`` says how much of the other end's it had taken in *when it was posted*. So who
+posts decides what a message knows of the other side: ``acknowledge`` first, then ``post``.
 
 A frame is kept until the other end has acknowledged it, and is sent again, the same bytes, after a reconnect
-(``reattach``). What arrives is decoded by type: nothing else than the messages of ``kernel.messages`` gets in,
-nothing larger than 64 MB, nothing out of order.
+(``reattach``). What arrives is decoded by type: nothing else than the messages of ``kernel.messages`` gets
+in, nothing larger than 64 MB, nothing out of order.
 
 The end of a channel is told by ``receive`` alone, after all that had arrived. Sending to a peer that is gone
 is not an error: what was posted is kept for the peer that may come back.
@@ -76,6 +76,7 @@ class Channel:
         self._received = 0
         self._taken = 0  # what the next frame acknowledges
         self._told = 0  # what the last one did
+        self._untold_bytes = 0
         self._inbox = memoryview(bytearray(_INBOX))
         self._fill = 0  # bytes of a frame that has not arrived to its end
 
@@ -97,10 +98,11 @@ class Channel:
         self._outbox.append(frame)
         self._posted = seq
         self._told = self._taken
+        self._untold_bytes = 0
         return seq
 
     def acknowledge(self, upto: int) -> None:
-        """Everything up to this ``seq`` has been taken in. Rides on the next message, or goes by ``post_ack``."""
+        """All up to this ``seq`` has been taken in. Rides on the next message, or goes by ``post_ack``."""
         if upto > self._taken:
             self._taken = upto
 
@@ -110,6 +112,7 @@ class Channel:
             body = _encode((0, self._taken, Ack()))
             self._outbox.append(_HEAD.pack(len(body)) + body)
             self._told = self._taken
+            self._untold_bytes = 0
 
     def flush(self) -> bool:
         """Send what waits, as far as the stream takes it; say whether all went."""
@@ -156,13 +159,15 @@ class Channel:
         """
         inbox, fill = self._inbox, self._fill
         try:
-            read = self._stream.recv_into(inbox[fill:] if fill else inbox, 0, 0 if wait else socket.MSG_DONTWAIT)
+            flags = 0 if wait else socket.MSG_DONTWAIT
+            read = self._stream.recv_into(inbox[fill:] if fill else inbox, 0, flags)
         except BlockingIOError:
             return []
         except OSError as error:
             raise ChannelClosed(f"the other end of the channel is gone: {error.strerror}") from error
         if not read:
             raise ChannelClosed("the other end of the channel is gone")
+        self._untold_bytes += read
         end = fill + read
         start = 0
         needed = 4
@@ -199,7 +204,7 @@ class Channel:
         if seq <= self._received:
             return False  # sent again after a reconnect
         if seq != self._received + 1:
-            raise ProtocolError(f"message {seq} arrived after message {self._received}: what is between is lost")
+            raise ProtocolError(f"message {seq} arrived after {self._received}: what is between is lost")
         self._received = seq
         return True
 
@@ -237,6 +242,11 @@ class Channel:
     def unacknowledged(self) -> int:
         """How many posted messages the other end has not acknowledged."""
         return self._posted - self._acknowledged
+
+    @property
+    def untold(self) -> tuple[int, int]:
+        """What the other end keeps for want of an acknowledgement: messages, and about how many bytes."""
+        return self._taken - self._told, self._untold_bytes
 
     @property
     def crowded(self) -> bool:

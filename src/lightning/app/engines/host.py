@@ -18,23 +18,27 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
+from lightning.app import pdb
 from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.work import LightningWork
 from lightning.app.engines import birth
 from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
-from lightning.app.engines.live import Live
+from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live, unsendable
 from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
     Broken,
     Call,
+    Delta,
     Left,
     Message,
     Noticed,
@@ -46,9 +50,6 @@ from lightning.app.kernel.messages import (
     Write,
 )
 from lightning.app.kernel.values import Pickled, pack, unpack
-
-if TYPE_CHECKING:
-    from lightning.app.core.work import LightningWork
 
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
@@ -93,11 +94,14 @@ class Host:
         self.name = message.work
         try:
             if message.app_file:
-                from lightning.app.runtime.loader import load_module
-
-                load_module(message.app_file, message.app_module)
-            self.work = pickle.loads(message.body)
-            self.live.bind(self.work, message.state)
+                # The loader is the runtime's: a host asks for it by name, and leans on nothing else up there.
+                loader = import_module("lightning.app.runtime.loader")
+                loader.load_module(message.app_file, message.app_module)
+            work = pickle.loads(message.body)
+            if not isinstance(work, LightningWork):
+                raise WorkError(f"{self.name}: what arrived to be it is a {type(work).__name__}")
+            self.live.bind(work, message.state)
+            self.work = work
         except WorkStopped:
             raise
         except BaseException as error:
@@ -110,7 +114,7 @@ class Host:
     def start(self) -> bool:
         """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
         try:
-            self.work.on_start()
+            _by_user(self.work.on_start)
         except WorkStopped:
             raise
         except BaseException as error:
@@ -123,34 +127,34 @@ class Host:
         """Run one call to its end, whatever that is."""
         work = self.work
         work._call_id = call.call_id
+        self.live.running = True
         try:
             try:
                 args = [_opened(unpack(each)) for each in call.args]
                 kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
-                result = work.run(*args, **kwargs)
+                result = _by_user(work.run, *args, **kwargs)
             finally:
+                self.live.running = False
+                work._call_id = ""
                 if self._answering is not None and self._answering.armed:
                     self._answering.end()
                 self.live.find_bypassed()
         except WorkStopped:
             raise
         except BaseException as error:
-            return self._raised(call, error)
+            return self._raised(call.call, error)
         try:
-            return Returned(call.call, pack(result, "it"))
+            return Returned(call.call, pack(result, "the result"))
         except StateValueError as error:
-            return self._raised(call, self._refusal(f"what cannot be sent: {error}"))
+            return self._raised(call.call, self._refusal(str(error)))
 
     def answer(self, outcome: Returned | Raised) -> None:
         """Send how a call ended, behind all that it printed and wrote."""
         _flush_output()
-        if type(outcome) is Raised:
-            self.live.say(outcome)
-            return
         try:
             self.live.say(outcome, LARGEST_RESULT)
-        except TooLarge as error:
-            self.live.say(self._raised(outcome, self._refusal(f"more than can be sent: {error}")))
+        except (TooLarge, UnicodeError) as error:
+            self.live.say(self._raised(outcome.call, self._refusal(unsendable(error))))
 
     def leave(self) -> None:
         """The orderly end: ``on_exit``, and goodbye."""
@@ -163,20 +167,20 @@ class Host:
         _flush_output()
         self.live.say(Left())
 
-    def _raised(self, call: Call | Returned, error: BaseException) -> Raised:
+    def _raised(self, call: int, error: BaseException) -> Raised:
         try:
             self.work.on_exception(error)
         except WorkStopped:
             raise
         except BaseException as another:
             self._notice("on_exception", another)
-        return Raised(call.call, *_told(error, "run"))
+        return Raised(call, *_told(error, "run"))
 
-    def _refusal(self, what: str) -> WorkError:
+    def _refusal(self, why: str) -> WorkError:
         code = type(self.work).run.__code__
         return WorkError(
-            f"{self.name}.run ({code.co_filename}:{code.co_firstlineno}) returned {what}. "
-            "Return a lightning.app.storage.Payload"
+            f"{self.name}.run ({code.co_filename}:{code.co_firstlineno}) returned what cannot be sent: {why}. "
+            "For what is large or is no state value, return a Payload"
         )
 
     def _notice(self, hook: str, error: BaseException) -> None:
@@ -184,22 +188,39 @@ class Host:
         self.live.say(Noticed(f"{hook} failed: {trace or message}"))
 
 
+def _by_user(code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run the user's code. Where it forks and both come back, the copy ends as a script would: it is no host."""
+    process = os.getpid()
+    try:
+        result = code(*args, **kwargs)
+    except BaseException as error:
+        if os.getpid() != process:
+            with birth.last_breath():
+                if isinstance(error, SystemExit):
+                    raise
+                sys.stderr.write(user_traceback(error))
+                birth.leave(1)
+        raise
+    if os.getpid() != process:
+        birth.leave(0)
+    return result
+
+
 def _opened(value: Any) -> Any:
     return pickle.loads(value.data) if type(value) is Pickled else value
 
 
 def _told(error: BaseException, where: str) -> tuple[str, str, str]:
-    """What a message says of an exception: its kind, its message, and the traceback in the user's own frames."""
-    kind = type(error).__qualname__
-    if isinstance(error, SystemExit):
-        return kind, f"{where} called sys.exit({'' if error.code is None else repr(error.code)})", _trace(error)
+    """What is sent of an exception: its kind, its message, and the traceback in the user's own frames."""
     try:
         message = str(error)
     except Exception:
         message = "(its message could not be made)"
-    if isinstance(error, WorkError) and error.__traceback__ is None:
-        return kind, _plain(message, _LONGEST_MESSAGE), ""  # ours, about what came back: no line of the user's raised it
-    return kind, _plain(message, _LONGEST_MESSAGE), _trace(error)
+    if isinstance(error, SystemExit):
+        message = f"{where} called sys.exit({'' if error.code is None else repr(error.code)})"
+    # An error of ours about what ``run`` returned has no traceback: no line of the user's raised it.
+    trace = _trace(error) if error.__traceback__ is not None else ""
+    return type(error).__qualname__, _plain(message, _LONGEST_MESSAGE), trace
 
 
 def _trace(error: BaseException) -> str:
@@ -212,24 +233,37 @@ def _trace(error: BaseException) -> str:
 def _plain(text: str, longest: int) -> str:
     """Text that can be sent: of a bounded length, and without the halves of characters."""
     if len(text) > longest:
-        text = f"{text[: longest // 2]}\n[... {len(text) - longest} characters left out ...]\n{text[-longest // 2 :]}"
+        left_out = f"[... {len(text) - longest} characters left out ...]"
+        text = f"{text[: longest // 2]}\n{left_out}\n{text[-longest // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _flush_output() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        try:  # noqa: SIM105 - at every call, and suppress() takes longer than the flush
             stream.flush()
         except (AttributeError, OSError, ValueError):
-            pass  # the user took it away, or closed it
+            pass
 
 
 # -- a process ------------------------------------------------------------------------------------
 
-_UNBROKEN: frozenset[CodeType] = frozenset(
-    each.__code__ for each in (Live.change, Live.say, Live.take, Live.hear, Live.settle, Live.find_bypassed)
-)
-_BREAKABLE: frozenset[CodeType] = frozenset({Live.await_room.__code__, Channel.await_room.__code__})
+
+def _together(said: list[tuple[int, int, Message]]) -> Iterator[tuple[int, int, Message]]:
+    """Writes that follow one another and know of the same writes of ours become one: put in place at once."""
+    writes: list[Delta] = []
+    last = acknowledged = 0
+    for seq, ack, message in said:
+        if writes and not (type(message) is Write and ack == acknowledged):
+            yield last, acknowledged, Write(writes)
+            writes = []
+        if type(message) is Write:
+            writes += message.deltas
+            last, acknowledged = seq, ack
+        else:
+            yield seq, ack, message
+    if writes:
+        yield last, acknowledged, Write(writes)
 
 
 class Life:
@@ -239,13 +273,17 @@ class Life:
         self._channel = Channel(sock, ToHost, patient=True)
         self._host = Host(self._channel)
         self._live = self._host.live
-        self._begun: bool | None = None  # None: the object is open, and on_start is to come
+        self._opened = False
+        self._begun = False  # on_start has run
         self._calls: deque[Call] = deque()
         self._main = threading.get_ident()
         self._reading = threading.Lock()
         self._switch: select.epoll | None = None  # made with the listener, when user's code first runs
         self._listens = False  # whether the listener, not the main thread, reads the channel
+        self._signals = -1  # where the C level of Python says that a signal came
+        self._heard = False  # whether the main thread has noticed a SIGTERM
         self._stop_asked = False
+        self._code = 0
         self._leaving = False
 
     def live(self) -> int:
@@ -254,32 +292,30 @@ class Life:
         _current = self._host
         signal.signal(signal.SIGTERM, self._terminated)
         os.register_at_fork(after_in_child=self._forked)
-        code = 0
         try:
             try:
-                code = self._serve()
+                self._serve()
             except ChannelClosed:
                 pass  # the runtime is gone: nothing to live for
             except ProtocolError as error:
-                print(f"{self._host.name or 'a work'}: {error}; its process ends", file=sys.stderr)
-                code = 1
+                self._misunderstand(error)
             self._leaving = True
         except WorkStopped:
             pass
         self._live.keep_waiting(False)  # nobody reads any more
         self._host.leave()
         self._channel.close()
-        return code
+        return self._code
 
-    def _serve(self) -> int:
+    def _serve(self) -> None:
         """Take what comes, and run it. The way of a short call: one read, one run, one write."""
         host, calls, receive = self._host, self._calls, self._channel.receive
         while True:
-            for said in receive(wait=True):
-                if not self._take(*said):
-                    return 1
-            if self._begun is None and not self._begin():
-                return 1
+            self._go_on()
+            for said in _together(receive(wait=True)):
+                self._take(*said)
+            if not self._begun:
+                self._begin()
             if not calls:
                 self._live.settle()
             while calls:
@@ -292,32 +328,37 @@ class Life:
                 host.answer(outcome)
                 self._go_on()
 
-    def _begin(self) -> bool:
+    def _begin(self) -> None:
+        self._go_on()
         self._listen()
         try:
             self._begun = self._host.start()
         finally:
             self._listen_no_more()
+        if not self._begun:
+            self._give_up()
         self._go_on()
-        return self._begun
 
-    def _take(self, seq: int, acknowledged: int, message: Message) -> bool:
-        """Take in one message; False when the object does not open."""
+    def _take(self, seq: int, acknowledged: int, message: Message) -> None:
+        if self._opened is (type(message) is Begin):
+            raise ProtocolError(
+                f"a {type(message).__name__} arrived {'after' if self._opened else 'before'} Begin"
+            )
         match message:
             case Write():
                 self._live.take(seq, acknowledged, message.deltas)
-                return True
+                return
             case Call():
                 self._calls.append(message)
             case Begin():
-                self._live.hear(seq, acknowledged)
-                self._begun = None
-                return self._host.open(message)
+                self._opened = self._host.open(message)
+                if not self._opened:
+                    self._give_up()
             case Stop():
-                self._stop_asked = True
-                signal.pthread_kill(self._main, signal.SIGTERM)
+                self._stop_asked = True  # not every ``run`` lets it through
+                if threading.get_ident() != self._main:
+                    self._interrupt()
         self._live.hear(seq, acknowledged)
-        return True
 
     # -- the listener -----------------------------------------------------------------------------
 
@@ -326,13 +367,19 @@ class Life:
         if self._switch is None:
             self._switch = select.epoll()
             self._switch.register(self._channel, 0)
+            self._signals, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            self._switch.register(self._signals, select.EPOLLIN)
+            signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
             threading.Thread(target=self._read_on, name="lightning-listener", daemon=True).start()
             self._live.keep_waiting(True)
         self._listens = True
         self._switch.modify(self._channel, select.EPOLLIN)
 
     def _listen_no_more(self) -> None:
+        """User's code is through."""
         assert self._switch is not None
+        if signal.getsignal(signal.SIGTERM) != self._terminated:  # it had put another in its place
+            signal.signal(signal.SIGTERM, self._terminated)
         self._switch.modify(self._channel, 0)
         with self._reading:  # it may be at it
             self._listens = False
@@ -341,32 +388,53 @@ class Life:
         """The listener's life."""
         assert self._switch is not None
         while True:
-            ((_, events),) = self._switch.poll(maxevents=1)
+            ((fd, events),) = self._switch.poll(maxevents=1)
+            if fd == self._signals:
+                if signal.SIGTERM in os.read(fd, 4096):
+                    self._insist()
+                continue
             with self._reading:
                 if self._listens:
                     try:
-                        for said in self._channel.receive():
+                        for said in _together(self._channel.receive()):
                             self._take(*said)
                         self._live.settle()
                         continue
                     except ChannelClosed:
                         break
                     except ProtocolError as error:
-                        print(f"{self._host.name}: {error}; its process ends", file=sys.stderr)
+                        self._misunderstand(error)
                         break
             if events & (select.EPOLLHUP | select.EPOLLERR):
                 break
         self._live.keep_waiting(False)
+        self._interrupt()
+        self._insist()
+
+    def _interrupt(self) -> None:
+        """Get the main thread out of the user's code, as a SIGTERM from outside does."""
+        time.sleep(0.001)  # it gave us the interpreter on its way into a call: let it arrive there
         signal.pthread_kill(self._main, signal.SIGTERM)
+
+    def _insist(self) -> None:
+        """A signal that comes right before a call into C is noticed only after it: repeat it until it is."""
+        pause = 0.01
+        while True:
+            time.sleep(pause)
+            if self._heard or signal.getsignal(signal.SIGTERM) != self._terminated:
+                return
+            signal.pthread_kill(self._main, signal.SIGTERM)
+            pause = min(2 * pause, 0.25)
 
     # -- the end ----------------------------------------------------------------------------------
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM, in the main thread."""
+        self._heard = True
         if self._leaving:
             return
-        while frame is not None and frame.f_code not in _BREAKABLE:
-            if frame.f_code in _UNBROKEN:
+        while frame is not None and frame.f_code not in BREAKABLE:
+            if frame.f_code in UNBROKEN:
                 self._live.deferred = self._stop_if_main
                 return
             frame = frame.f_back
@@ -381,29 +449,38 @@ class Life:
         self._live.deferred = None
         raise WorkStopped(f"{self._host.name} is being stopped")
 
+    def _give_up(self) -> None:
+        """The work cannot begin, which was said."""
+        self._code = 1
+        self._stop()
+
+    def _misunderstand(self, error: ProtocolError) -> None:
+        self._code = 1
+        print(f"{self._host.name or 'a work'}: {error}; its process ends", file=sys.stderr)
+
     def _go_on(self) -> None:
-        """Between two calls: whether there is to be a next one."""
+        """Whether there is to be another step: asked where nothing is broken off any more."""
         if self._leaving or self._stop_asked or self._live.deferred is not None:
             self._stop()
-        if signal.getsignal(signal.SIGTERM) != self._terminated:  # run had put another in its place
-            signal.signal(signal.SIGTERM, self._terminated)
 
     def _forked(self) -> None:
         """In a process that the work has forked: this life is its parent's."""
         global _current
         if _current is self._host:
             _current = None
-        self._live.detach()
+        self._live.separate()
         self._channel.close()
         if self._switch is not None:
             self._switch.close()
+            os.close(self._signals)
         with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def main(sock: socket.socket, app: object = None) -> int:
-    """Be the host of a work at the other end of ``sock``. ``app`` keeps what was inherited alive."""
-
+    """Be the host of a work for whoever is at the other end of ``sock``. ``app`` was inherited by a fork."""
+    pdb.install()
     return Life(sock).live()
 
 

@@ -3,65 +3,61 @@
 A write is applied, posted and remembered under one lock, so that the order of application is the order of
 sending, whichever thread writes. It is remembered until the runtime has taken it in: a foreign write that
 the runtime decided on before is put before it (``kernel.delta.rebase``), so that both sides end alike.
-
-``heapq`` and its like change a list behind the back of its subclass. So what the runtime knows of the
-containers is kept beside them, and is compared when a call ends (``find_bypassed``).
 """
 
 from __future__ import annotations
 
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-from msgspec.msgpack import Ext
+from types import CodeType
+from typing import Any
 
 from lightning.app.core.component import Component, Plain
+from lightning.app.core.work import LightningWork
 from lightning.app.engines.channel import LARGEST, Channel, TooLarge
+from lightning.app.engines.shadow import Shadow
 from lightning.app.errors import StateValueError
-from lightning.app.kernel.delta import SET, Undo, apply, apply_copy, rebase, revert
+from lightning.app.kernel.delta import SET, Undo, apply, rebase, revert
 from lightning.app.kernel.messages import Changed, Delta, Message, Noticed
-from lightning.app.kernel.values import pack, same, unpack
 
-if TYPE_CHECKING:
-    from lightning.app.core.work import LightningWork
+_ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
+_ACKNOWLEDGE_BYTES = 1 << 20
 
-_CONTAINERS = (list, dict, set)
-_PACKED_CONTAINERS = frozenset({list, dict, Ext})
-_ALWAYS = 50e-6  # seconds: a comparison that takes no longer is made after every call ...
-_SHARE = 0.05  # ... and a longer one, when it costs no more than this part of the time
+
+def unsendable(error: TooLarge | UnicodeError) -> str:
+    """Why a value cannot be sent although it is one, and what to do."""
+    if isinstance(error, TooLarge):
+        return f"{error}; wrap it in lightning.app.storage.Payload"
+    return f"a text in it is no Unicode ({error}); keep it as bytes: text.encode('utf-8', 'surrogateescape')"
 
 
 class Live(Plain):
     """Sends what the work writes, and takes in what others write to it."""
 
     def __init__(self, channel: Channel) -> None:
-        self.deferred: Callable[[], None] | None = None  # what an interrupted write is to do when it is through
+        self.running = False
+        self.deferred: Callable[[], None] | None = None  # what to do once an UNBROKEN step is through
         self.port_read: Callable[[], None] | None = None  # told when the work asks for its port
         self._channel = channel
         self._lock = threading.RLock()
         self._room = threading.Condition(threading.Lock())
         self._waits = False  # whether writers may be kept waiting for the runtime
         self._pending: deque[tuple[int, Delta, Undo]] = deque()
-        self._known: dict[str, Any] = {}  # the containers, as the runtime has them
-        self._work: LightningWork | None = None
+        self._work: LightningWork
+        self._shadow: Shadow
         self._apart = False
         self._warned = False
-        self._compared = 0.0  # when
-        self._comparing = 0.0  # for how long
 
     def bind(self, work: LightningWork, state: dict[str, Any]) -> None:
         """Lay ``state`` (packed) over the object, and be its binding."""
         dict.clear(work._state)
         for name, packed in state.items():
             apply(work._state, Delta(SET, (name,), packed))
-            if type(packed) in _PACKED_CONTAINERS:
-                self._known[name] = unpack(packed)
         self._work = work
+        self._shadow = Shadow(work._state)
+        work.__dict__.pop("run", None)  # here it is the user's own
         work._bind(self, records=False)
 
     # -- the work writes --------------------------------------------------------------------------
@@ -70,35 +66,37 @@ class Live(Plain):
         if self._apart:
             self._change_apart(component, delta)
             return
-        channel = self._channel
-        if self._waits and channel.crowded:
+        if self._waits and self._channel.crowded:
             self.await_room()
+        self._write(component, delta)
+        if self.deferred is not None:
+            self.deferred()
+
+    def _write(self, component: Component, delta: Delta) -> None:
         with self._lock:
             undo = apply(component._state, delta)
             try:
-                seq = channel.post(Changed([delta]))
-            except TooLarge:
+                seq = self._channel.post(Changed([delta]))
+            except (TooLarge, UnicodeError) as error:
                 revert(component._state, undo)
-                raise StateValueError(
-                    f"{component._where}.{delta.path[0]}: this change is larger than the {LARGEST >> 20} MB that can "
-                    "be sent at once; wrap it in lightning.app.storage.Payload"
-                ) from None
+                raise StateValueError(f"{component._where}.{delta.path[0]}: {unsendable(error)}") from None
             self._pending.append((seq, delta, undo))
-            if delta.op != SET or type(delta.value) in _PACKED_CONTAINERS or len(delta.path) > 1:
-                apply(self._known, delta)
-            channel.flush()
-        if self.deferred is not None:
-            self.deferred()
+            self._shadow.follow(delta)
+            self._channel.flush()
 
     def read(self, component: Component, name: str) -> None:
         if name == "port" and self.port_read is not None:
             self.port_read()
 
+    def statuses(self, work: LightningWork) -> list[tuple[str, float, str, str, int]]:
+        return [("running", 0.0, "", "", 0)] if self.running else []
+
     def say(self, message: Message, largest: int = LARGEST) -> None:
         """Send a message of the host's own, behind everything that was written."""
         with self._lock:
-            self._channel.post(message, largest)
-            self._channel.flush()
+            if not self._apart:
+                self._channel.post(message, largest)
+                self._channel.flush()
 
     def await_room(self) -> None:
         """Wait until the runtime has taken in enough of what was written."""
@@ -122,28 +120,33 @@ class Live(Plain):
 
     def take(self, seq: int, acknowledged: int, deltas: list[Delta]) -> None:
         """Others wrote: put it where the runtime put it, before what it had not yet taken in of ours."""
-        work = self._work
-        assert work is not None
+        state = self._work._state
+        names = dict.fromkeys(delta.path[0] for delta in deltas)
         with self._lock:
             self._trim(acknowledged)
-            for delta in deltas:
-                name = delta.path[0]
-                if name in self._known:
-                    self._compare(name)
-                if any(mine.path[0] == name for _, mine, _ in self._pending):
-                    mine = rebase(work._state, [(own, undo) for _, own, undo in self._pending], delta)
-                    numbers = [number for number, _, _ in self._pending]
-                    self._pending = deque((number, *own) for number, own in zip(numbers, mine, strict=True))
-                else:
-                    apply_copy(work._state, delta)
-                self._know(name)
+            for name in names:
+                self._tell_bypassed(name, self._shadow.difference(name, self._work._where))
+            mine = [(own, undo) for _, own, undo in self._pending if own.path[0] in names]
+            if mine or any(delta.op != SET or len(delta.path) > 1 for delta in deltas):
+                redone = iter(rebase(state, mine, *deltas))
+                self._pending = deque(
+                    (number, *next(redone)) if own.path[0] in names else (number, own, undo)
+                    for number, own, undo in self._pending
+                )
+            else:
+                for delta in deltas:
+                    apply(state, delta)
+            for name in names:
+                self._shadow.renew(name)
             self._channel.acknowledge(seq)
 
     def settle(self) -> None:
-        """All that had arrived has been taken in: say so, unless a message of ours has said it."""
+        """All that had arrived has been taken in: say so, when much has come since the last word of ours."""
         with self._lock:
-            self._channel.post_ack()
-            self._channel.flush()
+            messages, size = self._channel.untold
+            if messages >= _ACKNOWLEDGE_EVERY or size >= _ACKNOWLEDGE_BYTES:
+                self._channel.post_ack()
+                self._channel.flush()
         if self._waits:
             with self._room:
                 self._room.notify_all()
@@ -156,61 +159,33 @@ class Live(Plain):
     # -- changes that bypass tracking -------------------------------------------------------------
 
     def find_bypassed(self, *, surely: bool = False) -> None:
-        """Send what changed unseen, and say so. Comparing much takes time: then it is done less often."""
-        if not self._known:
-            return
-        began = time.perf_counter()
-        if not surely and self._comparing > _ALWAYS and self._comparing > _SHARE * (began - self._compared):
+        """Send what was changed behind the back of tracking, and say so."""
+        if self._apart or not (surely or self._shadow.due()):
             return
         with self._lock:
-            for name in list(self._known):
-                self._compare(name)
-        self._compared = time.perf_counter()
-        self._comparing = self._compared - began
+            for name, found in self._shadow.differences(self._work._where):
+                self._tell_bypassed(name, found)
 
-    def _compare(self, name: str) -> None:
-        work = self._work
-        assert work is not None
-        value, known = work._state.get(name), self._known[name]
-        if not isinstance(value, _CONTAINERS):
-            del self._known[name]
+    def _tell_bypassed(self, name: str, found: Delta | StateValueError | None) -> None:
+        if found is None:
             return
-        if value == known:
+        if isinstance(found, StateValueError):
+            self.say(Noticed(f"{found}. It was put there past the tracking: nobody else sees it"))
             return
-        where = f"{work._where}.{name}"
-        try:
-            packed = pack(value, where)
-        except StateValueError as error:
-            del self._known[name]
-            self.say(Noticed(f"{error}. It was put there by something that bypasses tracking: nobody else sees it"))
-            return
-        if same(packed, pack(known)):
-            return
-        self.change(work, Delta(SET, (name,), packed))
+        self._write(self._work, found)
         self.say(
             Noticed(
-                f"{where} was changed by something that bypasses tracking, as heapq does: others see it only now. "
-                f"Work on a list of your own and assign it, or use the methods of {where} itself"
+                f"{self._work._where}.{name} was changed in a way that bypasses tracking, as heapq does: "
+                "others see it only now. Work on a plain list and assign it, or use its own methods"
             )
         )
 
-    def _know(self, name: str) -> None:
-        """What others wrote was applied: from here on compare with that."""
-        work = self._work
-        assert work is not None
-        self._known.pop(name, None)
-        value = work._state.get(name)
-        if isinstance(value, _CONTAINERS):
-            with suppress(StateValueError):  # something foreign is in there, which ``_compare`` has told
-                self._known[name] = unpack(pack(value))
-
     # -- a fork made by the work ------------------------------------------------------------------
 
-    def detach(self) -> None:
+    def separate(self) -> None:
         """In a process that the work forked: what is written there stays there."""
         self._apart = True
         self._lock = threading.RLock()
-        self._room = threading.Condition(threading.Lock())
         self.deferred = None
         self.port_read = None
 
@@ -219,8 +194,18 @@ class Live(Plain):
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"{component._where}.{delta.path[0]} was set in a process that the work has forked: it stays there. "
-                "Return the value to the work's own process and set it there",
+                f"{component._where}.{delta.path[0]} was set in a process that the work has forked: it stays "
+                "there. Return the value to the work's own process and set it there",
                 RuntimeWarning,
                 stacklevel=4,
             )
+
+
+UNBROKEN: frozenset[CodeType] = frozenset(
+    step.__code__ for step in (Live._write, Live.say, Live.hear, Live.take, Live.settle, Live.find_bypassed)
+)
+"""Steps that a signal's exception must not break off: half a frame may be sent. Who calls them from the main
+thread looks at ``deferred`` afterwards."""
+
+BREAKABLE: frozenset[CodeType] = frozenset({Live.await_room.__code__, Channel.await_room.__code__})
+"""Where such a step, or a write before it, may wait for long: here it may be broken off."""

@@ -31,6 +31,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from lightning.app.core.app import LightningApp
+from lightning.app.core.component import send_elsewhere
 from lightning.app.engines import birth, orphans
 from lightning.app.engines.output import Relay, Source
 
@@ -506,6 +508,8 @@ def supervise(
             from lightning.app.engines import host
 
             body = host.main
+        if isinstance(app, LightningApp):
+            send_elsewhere(app.root)  # each work gets an object of its own; these are the runtime's
         gc.freeze()  # so that collections in works do not touch, and copy, what they share with us
         Supervisor(control, lifeline, settings, kept, app, body).run()
         birth.leave(0)

@@ -96,4 +96,6 @@ def next_phase(name: str, story: Story, step: Step) -> Phase:
 
 def check_process_move(work: str, before: Process, after: Process) -> None:
     if (before, after) not in PROCESS_MOVES:
-        raise IllegalMove(f"the process of {work} is {before.name.lower()} and cannot become {after.name.lower()}")
+        raise IllegalMove(
+            f"the process of {work} is {before.name.lower()} and cannot become {after.name.lower()}"
+        )

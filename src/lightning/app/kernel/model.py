@@ -12,7 +12,15 @@ from typing import Any
 
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import apply, apply_copy, conflicts
-from lightning.app.kernel.lifecycle import Phase, Process, Step, Story, check_process_move, continued, next_phase
+from lightning.app.kernel.lifecycle import (
+    Phase,
+    Process,
+    Step,
+    Story,
+    check_process_move,
+    continued,
+    next_phase,
+)
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.schedule import Ticks
 from lightning.app.kernel.values import unpack
@@ -27,9 +35,24 @@ StatusRow = tuple[str, float, str, str, int]
 class Call:
     """One recorded call of a work's ``run``."""
 
-    __slots__ = ("args", "attempts", "deaths", "failure", "key", "kwargs", "number", "seen", "since", "story", "tick", "value")
+    __slots__ = (
+        "args",
+        "attempts",
+        "deaths",
+        "failure",
+        "key",
+        "kwargs",
+        "number",
+        "seen",
+        "since",
+        "story",
+        "tick",
+        "value",
+    )
 
-    def __init__(self, number: int, key: bytes, args: list[Any], kwargs: dict[str, Any], tick: str, at: float) -> None:
+    def __init__(
+        self, number: int, key: bytes, args: list[Any], kwargs: dict[str, Any], tick: str, at: float
+    ) -> None:
         self.number = number
         self.key = key
         self.args = args
@@ -228,7 +251,9 @@ def conflicting(life: WorkLife, deltas: list[Delta], acknowledged: int) -> list[
     if not unseen:
         return []
     return [
-        position for position, delta in enumerate(deltas) if any(conflicts(delta, foreign) for _, foreign in unseen)
+        position
+        for position, delta in enumerate(deltas)
+        if any(conflicts(delta, foreign) for _, foreign in unseen)
     ]
 
 
@@ -383,7 +408,11 @@ def _pass_completed(model: Model, fact: f.PassCompleted, at: float) -> None:
     if fact.spent:
         for work in model.works.values():
             if not work.options.cache_calls:
-                over = [each for each, call in work.latest.items() if call.phase in (Phase.SUCCEEDED, Phase.FAILED)]
+                over = [
+                    each
+                    for each, call in work.latest.items()
+                    if call.phase in (Phase.SUCCEEDED, Phase.FAILED)
+                ]
                 for each in over:
                     del work.latest[each]
 

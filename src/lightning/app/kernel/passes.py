@@ -98,12 +98,13 @@ class Passes:
             self._occurrences[base] = occurrence + 1
             key = b"%b#%d" % (key, occurrence)
             self._uncached = True
+        again = (path, key) in self._reached
         self._reached.add((path, key))
         call = life.latest.get(key)
         if call is not None:
             if call.story[-1] not in FINISHED:
                 return call
-            tick = self._tick_for(path) if self._ticks else ""
+            tick = self._tick_for(path) if self._ticks and not again else ""
             if not tick or call.tick == tick or (path, key) in self._reached_last:
                 if not call.seen:
                     call.seen = self.again = True
@@ -176,4 +177,3 @@ class Passes:
 def result(call: Call) -> Any:
     """What a finished call gives the flow: a fresh value, so that changing it changes nothing else."""
     return unpack(call.value) if call.story[-1] is Phase.SUCCEEDED else None
-

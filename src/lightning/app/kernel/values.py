@@ -1,22 +1,20 @@
 """State values, and their packed form: what msgpack can carry, with everything else in tagged extensions.
 
 Packing validates and copies. Unpacking builds fresh containers; it never imports and never unpickles: a class
-that a value names is looked up among what the app has imported, and checked. Packed values may come from
-anybody: what cannot be read is a ``ProtocolError`` and never anything else.
+that a value names is looked up among what the app has imported, and checked.
 """
 
 from __future__ import annotations
 
 import sys
 import types
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, KeysView, ValuesView
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
-from operator import eq
+from math import copysign
+from operator import ne
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from reprlib import repr as short
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -26,35 +24,17 @@ from msgspec.msgpack import Ext
 from lightning.app.errors import ProtocolError, StateValueError
 
 DEEPEST = 64
-"""Levels of containers in one attribute."""
+"""So many containers may be nested in one another, counted from the attribute."""
 
-ATOMS = frozenset({type(None), bool, int, float, str, bytes})
-"""What is never a container, and (nearly always) packs to itself."""
+TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN = range(1, 8)
+MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = range(8, 16)
 
-# Codes of extensions. They are in journals: never give one a new meaning.
-(
-    TUPLE,
-    SET,
-    FROZENSET,
-    INTEGER,
-    MOMENT,
-    DAY,
-    SPAN,
-    MEMBER,
-    PATH,
-    RECORD,
-    PAIRS,
-    PICKLED,
-    REGISTERED,
-    CLOCK,
-    TEXT,
-) = range(1, 16)
-
-_BARE = frozenset({type(None), bool, float, bytes})
-_LOW, _HIGH = -(2**63), 2**63
+_ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
+_SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
+_LOW, _HIGH = -(2**63), 2**64
+_SLACK = 4  # what wraps values on a journey, as the list of a call's arguments does
+_NAN = float("nan")
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType)
-_SEQUENCES = (range, deque, Iterator, KeysView, ValuesView)
-_SETS = (SET, FROZENSET)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -72,6 +52,26 @@ class Unresolved(NamedTuple):
 
     name: str
     packed: Ext
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.packed.code, bytes(self.packed.data)))
+
+
+class _Refused(Exception):
+    """A part cannot be packed. On its way up each container says where in it the part was."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.steps: list[tuple[str, str]] = []  # what to put before and behind the container's place
+
+    def named(self, before: str, behind: str) -> _Refused:
+        self.steps.append((before, behind))
+        return self
+
+    def told(self, where: str) -> str:
+        for before, behind in reversed(self.steps):
+            where = f"{before}{where}{behind}"
+        return f"{where}: {self.reason}"
 
 
 class _Kind(NamedTuple):
@@ -93,71 +93,47 @@ def register(tag: str, cls: type, to_plain: Callable[[Any], Any], from_plain: Ca
 # -- packing --------------------------------------------------------------------------------------
 
 
-class _Refused(Exception):
-    """Some part is no state value. The steps to it are gathered on the way out, the innermost first."""
-
-    def __init__(self, reason: str, culprit: Any = None) -> None:
-        self.reason = reason
-        self.culprit = culprit  # the container at which there were too many levels
-        self.steps: list[str] = []
-
-
-def pack(value: Any, where: str | Callable[[], str] = "value", depth: int = 0) -> Any:
+def pack(value: Any, where: str = "value", depth: int = 0) -> Any:
     """The packed form of ``value``, or a ``StateValueError`` that names the part ``where`` it fails.
 
-    ``depth`` is in how many containers the value will lie.
-
-    >>> pack({"lr": 0.1, "seen": (1, 2)})
-    {'lr': 0.1, 'seen': Ext(code=1, data=b'\\x92\\x01\\x02')}
+    ``depth`` counts the containers that it is going to be put into.
     """
-    if type(value) in _BARE:
+    if type(value) in _ATOMS:
         return value
     try:
-        return _pack(value, DEEPEST - depth)
+        return _pack(value, [0] * depth)
     except _Refused as refused:
-        place = where if isinstance(where, str) else where()
-        raise StateValueError(f"{place}{''.join(reversed(refused.steps))}: {refused.reason}") from None
+        raise StateValueError(refused.told(where)) from None
 
 
-def _pack(value: Any, room: int) -> Any:
+def _pack(value: Any, above: list[int]) -> Any:
     kind = type(value)
-    if kind in _BARE:
+    if kind in _ATOMS:
         return value
-    if kind is int:
-        return value if _LOW <= value < _HIGH else _pack_integer(value)
-    if kind is str:
-        return value if value.isascii() or _encodable(value) else _pack_text(value)
-    packer = _PACKERS.get(kind)
+    packer = _LEAVES.get(kind)
     if packer is not None:
-        return packer(value)
-    pack_container = _CONTAINER_PACKERS.get(kind) or _packer_for(kind, value)
-    if room <= 0:
-        raise _Refused(
-            f"nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload", value
-        )
+        return packer(value, above)
+    packer = _CONTAINERS.get(kind) or _packer_for(kind, value)
+    if len(above) >= DEEPEST:
+        raise _Refused(f"nested more than {DEEPEST} levels deep; state is flat, keep trees in a Payload")
+    if id(value) in above:
+        raise _Refused("it contains itself; state has no cycles, refer to the part by a name")
+    above.append(id(value))
     try:
-        return pack_container(value, room - 1)
-    except _Refused as refused:
-        if refused.culprit is value:
-            refused.reason = "it contains itself; state has no cycles, refer to the part by a name"
-            refused.steps.clear()
-        raise
+        return packer(value, above)
+    finally:
+        above.pop()
 
 
-def _packer_for(kind: type, value: Any) -> Callable[[Any, int], Any]:
-    """For what is of no kind by its exact type."""
+def _packer_for(kind: type, value: Any) -> _Packer:
     if kind in _tags:
         return _pack_registered
     if issubclass(kind, Enum):
         return _pack_member
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return _pack_named_tuple
-    if _is_record(kind):
+    if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return _pack_record
-    if kind.__module__ == "numpy" and hasattr(value, "dtype") and kind.__name__ != "ndarray":
-        number = {"b": bool, "i": int, "u": int, "f": float}.get(value.dtype.kind)
-        if number is not None:
-            return lambda scalar, room: _pack(number(scalar), room)
+    if kind.__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        return _pack_scalar
     for base, packer in _BASES:
         if issubclass(kind, base):
             return packer
@@ -165,356 +141,338 @@ def _packer_for(kind: type, value: Any) -> Callable[[Any, int], Any]:
 
 
 def _remedy(kind: type, value: Any) -> str:
-    name = kind.__name__
     if isinstance(value, _CODE):
         return (
-            f"a {name} is code, not state: functions are methods of the class, or kept under a name with a "
+            f"a {kind.__name__} is code, not state; make it a method, or keep it under a name with a "
             "leading underscore"
         )
     if hasattr(kind, "_binding") or hasattr(kind, "_kind"):
-        return f"a {name} is a component: a flow or work is not a value; assign it to an attribute by itself"
-    if is_dataclass(kind) and not _is_frozen(kind):
-        return f"the dataclass {name} can be changed unseen; make it @dataclass(frozen=True)"
-    if isinstance(value, _SEQUENCES):
-        return f"a {name} cannot be state; make it a list: list(...)"
+        return (
+            f"a {kind.__name__} is a component, not a value; assign it to an attribute of a flow by itself, or "
+            "several of them as a lightning.app.structures.List or Dict"
+        )
+    if is_dataclass(kind):
+        return f"the dataclass {kind.__name__} can be changed unseen; make it @dataclass(frozen=True)"
     return (
-        f"a {name} cannot be state; wrap it in lightning.app.storage.Payload, or keep it under a name with a "
-        "leading underscore"
+        f"a {kind.__name__} cannot be state; wrap it in lightning.app.storage.Payload, or keep it under a "
+        "name with a leading underscore"
     )
 
 
-def _is_record(cls: type) -> bool:
-    """A frozen dataclass, and one of which an instance can be made without running its code."""
-    return is_dataclass(cls) and cls.__new__ is object.__new__ and _is_frozen(cls)
+def _pack_integer(value: int, above: list[int]) -> Any:
+    if _LOW <= value < _HIGH:
+        return value
+    return Ext(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
 
-def _is_frozen(cls: type) -> bool:
-    return bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]  # not in typeshed
-
-
-def _encodable(text: str) -> bool:
+def _pack_text(value: str, above: list[int]) -> Any:
+    if value.isascii():
+        return value
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        value.encode()
+    except UnicodeEncodeError:  # as names of files have that are not UTF-8
+        return Ext(TEXT, value.encode("utf-8", "surrogatepass"))
+    return value
+
+
+def _plain(values: list[Any]) -> bool:
+    """Whether all of these are packed as they are."""
+    kinds = set(map(type, values))
+    if kinds <= _ATOMS:
+        return True
+    if not kinds <= _SCALARS:
+        return False
+    try:
+        _encode(values)
+    except (OverflowError, UnicodeEncodeError):
         return False
     return True
 
 
-def _is_bare(value: Any) -> bool:
-    kind = type(value)
-    if kind is int:
-        return bool(_LOW <= value < _HIGH)
-    return kind in _BARE or (kind is str and _encodable(value))
-
-
-def _all_bare(values: Collection[Any]) -> bool:
-    """Whether all of them pack to themselves. Long lists of numbers are common: C looks at those."""
-    kinds = set(map(type, values))
-    if kinds <= _BARE:
-        return True
-    if not kinds <= ATOMS:
-        return False
-    if kinds == {int}:
-        return bool(min(values) >= _LOW and max(values) < _HIGH)
-    if kinds == {str}:
-        return _encodable("".join(values))
-    return all(map(_is_bare, values))
-
-
-def _pack_integer(value: int) -> Ext:
-    return Ext(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-
-
-def _pack_text(value: str) -> Ext:
-    """Text with lone surrogates, as names of files may be."""
-    return Ext(TEXT, value.encode("utf-8", "surrogatepass"))
-
-
-def _pack_list(value: Collection[Any], room: int) -> list[Any]:
-    items = list(value)
-    if _all_bare(items):
-        return items
+def _pack_list(value: Iterable[Any], above: list[int]) -> list[Any]:
+    plain = list(value)
+    if _plain(plain):
+        return plain
     packed: list[Any] = []
     try:
-        for each in items:
-            packed.append(_pack(each, room))
+        for each in plain:
+            packed.append(_pack(each, above))
     except _Refused as refused:
-        refused.steps.append(f"[{len(packed)}]")
-        raise
+        raise refused.named("", f"[{len(packed)}]") from None
     return packed
 
 
-def _pack_dict(value: dict[Any, Any], room: int) -> Any:
-    entries = dict(value)
-    if not _all_bare(entries) or any(key != key for key in entries):
-        keys = {key: _pack_key(key, "key", room) for key in entries}
-        if not all(map(_is_bare, keys.values())):
-            pairs = [[packed, _pack_entry(key, entries[key], room)] for key, packed in keys.items()]
-            return Ext(PAIRS, _encode(pairs))
-        entries = {packed: entries[key] for key, packed in keys.items()}
-    if _all_bare(entries.values()):
-        return entries
-    return {key: _pack_entry(key, each, room) for key, each in entries.items()}
+def _pack_tuple(value: tuple[Any, ...], above: list[int]) -> Ext:
+    return Ext(TUPLE, _encode(_pack_list(value, above)))
 
 
-def _pack_entry(key: Any, value: Any, room: int) -> Any:
-    try:
-        return _pack(value, room)
-    except _Refused as refused:
-        refused.steps.append(f"[{short(key)}]")
-        raise
-
-
-def _pack_key(key: Any, role: str, room: int) -> Any:
-    """A key or an element: its copy must be found again where it is looked up."""
-    try:
-        packed = _pack(key, room)
-        if (key != key) if type(key) is float else (type(packed) is Ext and unpack(packed) != key):
-            raise _Refused(
-                "it does not equal its own copy, so it would never be found again; use a name or a number"
-            )
-    except _Refused as refused:
-        refused.steps.append(f" (its {role} {short(key)})")
-        raise
-    return packed
-
-
-def _pack_elements(value: Collection[Any], room: int) -> bytes:
-    packed = list(value)
-    if not _all_bare(packed) or float in set(map(type, packed)):
-        packed = [_pack_key(each, "element", room) for each in packed]
-    return _encode(sorted(packed, key=_encode))
-
-
-def _pack_moment(value: datetime) -> Ext:
-    zone: Any = value.tzinfo
-    if zone is not None:
-        key = getattr(zone, "key", None)
-        if isinstance(zone, timezone):
-            zone = zone.utcoffset(None) // timedelta(microseconds=1)
-        elif isinstance(zone, ZoneInfo) and key is not None:
-            zone = key
-        else:
-            raise _Refused(f"a datetime in {zone!r}; use datetime.timezone or zoneinfo.ZoneInfo")
-    parts = [value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond]
-    return Ext(MOMENT, _encode([*parts, value.fold, zone]))
-
-
-def _pack_clock(value: time) -> Ext:
-    if value.tzinfo is not None:
-        raise _Refused("a time with a zone means nothing without its day; use a datetime")
-    return Ext(CLOCK, _encode([value.hour, value.minute, value.second, value.microsecond, value.fold]))
-
-
-def _pack_member(value: Enum, room: int) -> Ext:
-    # Members of a Flag can be combined, and a combination has no name.
-    return Ext(
-        MEMBER, _encode([_name_of(type(value)), value.value if isinstance(value, Flag) else value.name])
-    )
-
-
-def _pack_record(value: Any, room: int) -> Ext:
-    return _pack_fields(value, [each.name for each in fields(value)], room)
-
-
-def _pack_named_tuple(value: Any, room: int) -> Ext:
-    return _pack_fields(value, value._fields, room)
-
-
-def _pack_fields(value: Any, names: Collection[str], room: int) -> Ext:
-    told = {}
-    for name in names:
+def _pack_dict(value: dict[Any, Any], above: list[int]) -> Any:
+    plain = dict(value)
+    plain_keys = _plain(list(plain))
+    if plain_keys and _plain(list(plain.values())):
+        return plain
+    keys = list(plain) if plain_keys else [_pack_part(each, above, "a key of ") for each in plain]
+    packed: list[Any] = []
+    for key, each in plain.items():
         try:
-            told[name] = _pack(getattr(value, name), room)
+            packed.append(_pack(each, above))
         except _Refused as refused:
-            refused.steps.append(f".{name}")
-            raise
-    return Ext(RECORD, _encode([_name_of(type(value)), told]))
+            raise refused.named("", f"[{key!r}]") from None
+    if plain_keys:
+        return dict(zip(keys, packed, strict=True))
+    return Ext(PAIRS, _encode(list(zip(keys, packed, strict=True))))
 
 
-def _pack_path(value: PurePath, room: int) -> Ext:
+def _pack_part(value: Any, above: list[int], named: str) -> Any:
+    try:
+        return _pack(value, above)
+    except _Refused as refused:
+        raise refused.named(named, "") from None
+
+
+def _sorted(value: Iterable[Any], above: list[int]) -> bytes:
+    return _encode(sorted((_pack_part(each, above, "an element of ") for each in value), key=_encode))
+
+
+def _pack_set(value: Iterable[Any], above: list[int]) -> Ext:
+    return Ext(SET, _sorted(value, above))
+
+
+def _pack_frozenset(value: Iterable[Any], above: list[int]) -> Ext:
+    return Ext(FROZENSET, _sorted(value, above))
+
+
+def _pack_moment(value: datetime | time, code: int) -> Ext:
+    zone = value.tzinfo
+    if zone is None or isinstance(zone, timezone):
+        return Ext(code, _encode([value.isoformat(), None, value.fold]))
+    key = getattr(zone, "key", None)
+    if key is None:
+        raise _Refused(f"a {type(value).__name__} in {zone!r}; use datetime.timezone or zoneinfo.ZoneInfo")
+    return Ext(code, _encode([value.replace(tzinfo=None).isoformat(), key, value.fold]))
+
+
+def _pack_member(value: Enum, above: list[int]) -> Ext:
+    cls = type(value)
+    told = value._name_ if value._name_ in cls.__members__ else _pack(value._value_, above)  # combined flags
+    return Ext(MEMBER, _encode([_class_name(cls), told]))
+
+
+def _pack_record(value: Any, above: list[int]) -> Ext:
+    name = _class_name(type(value))
+    told: dict[str, Any] = {}
+    for each in fields(value):
+        try:
+            told[each.name] = _pack(getattr(value, each.name), above)
+        except _Refused as refused:
+            raise refused.named("", f".{each.name}") from None
+    return Ext(RECORD, _encode([name, told]))
+
+
+def _pack_path(value: PurePath, above: list[int]) -> Ext:
     kind = "path" if isinstance(value, Path) else "windows" if isinstance(value, PureWindowsPath) else "posix"
-    return Ext(PATH, _encode([kind, _pack(str(value), room)]))
+    return Ext(PATH, _encode([kind, _pack_text(str(value), above)]))
 
 
-def _pack_registered(value: Any, room: int) -> Ext:
+def _pack_registered(value: Any, above: list[int]) -> Ext:
     tag = _tags[type(value)]
-    return Ext(REGISTERED, _encode([tag, _pack(_kinds[tag].to_plain(value), room)]))
+    return Ext(REGISTERED, _encode([tag, _pack(_kinds[tag].to_plain(value), above)]))
 
 
-def _name_of(cls: type) -> str:
+def _pack_scalar(value: Any, above: list[int]) -> Any:
+    """A number of numpy's. Those that Python has no like of are refused rather than bent."""
+    kind, plain = type(value), value.item()
+    dated = kind.__name__ in ("datetime64", "timedelta64")
+    if type(plain).__module__ == "numpy" or (dated and not isinstance(plain, date | timedelta)):
+        raise _Refused(f"Python has no number like this {kind.__name__}; convert it, as float(...) does")
+    return _pack(plain, above)
+
+
+def _class_name(cls: type) -> str:
     name = f"{cls.__module__}:{cls.__qualname__}"
-    if _resolve(name) is not cls:
+    if "<locals>" in name:
         raise _Refused(
-            f"the class {cls.__qualname__} cannot be found by its name; define it at a module's top level"
+            f"{cls.__name__} is made inside a function, where nobody finds it again; move the class to the "
+            "top level of its module"
         )
     return name
 
 
-_PACKERS: dict[type, Callable[[Any], Any]] = {
-    datetime: _pack_moment,
-    date: lambda value: Ext(DAY, _encode([value.year, value.month, value.day])),
-    time: _pack_clock,
-    timedelta: lambda value: Ext(SPAN, _encode([value.days, value.seconds, value.microseconds])),
-    Pickled: lambda value: Ext(PICKLED, _encode([value.key, value.data])),
-    Unresolved: lambda value: value.packed,
+_Packer = Callable[[Any, list[int]], Any]
+
+_LEAVES: dict[type, _Packer] = {
+    int: _pack_integer,
+    str: _pack_text,
+    datetime: lambda value, above: _pack_moment(value, MOMENT),
+    date: lambda value, above: Ext(DAY, value.isoformat().encode()),
+    time: lambda value, above: _pack_moment(value, CLOCK),
+    timedelta: lambda value, above: Ext(SPAN, _encode([value.days, value.seconds, value.microseconds])),
+    Pickled: lambda value, above: Ext(PICKLED, _encode([value.key, value.data])),
+    Unresolved: lambda value, above: value.packed,
 }
-_CONTAINER_PACKERS: dict[type, Callable[[Any, int], Any]] = {
+_CONTAINERS: dict[type, _Packer] = {
     list: _pack_list,
-    tuple: lambda value, room: Ext(TUPLE, _encode(_pack_list(value, room))),
+    tuple: _pack_tuple,
     dict: _pack_dict,
-    set: lambda value, room: Ext(SET, _pack_elements(value, room)),
-    frozenset: lambda value, room: Ext(FROZENSET, _pack_elements(value, room)),
+    set: _pack_set,
+    frozenset: _pack_frozenset,
 }
-_BASES: tuple[tuple[type, Callable[[Any, int], Any]], ...] = (
-    *_CONTAINER_PACKERS.items(),
+_BASES: tuple[tuple[type, _Packer], ...] = (
+    *_CONTAINERS.items(),
     (PurePath, _pack_path),
-    (str, lambda value, room: _pack(str.__str__(value), room)),
-    (bytes, lambda value, room: bytes(value)),
-    (bytearray, lambda value, room: bytes(value)),
-    (int, lambda value, room: _pack(int(value), room)),
-    (float, lambda value, room: float(value)),
+    (str, lambda value, above: _pack_text(str.__str__(value), above)),
+    (bytearray, lambda value, above: bytes(value)),
+    (bytes, lambda value, above: bytes(value)),
+    (int, lambda value, above: _pack_integer(int(value), above)),
+    (float, lambda value, above: float(value)),
 )
 
 
 # -- unpacking ------------------------------------------------------------------------------------
 
 
-def unpack(packed: Any, depth: int = 0) -> Any:
-    """The value, in fresh plain containers. ``depth`` is in how many containers it will lie."""
-    if type(packed) in ATOMS:
-        return packed
-    try:
-        return _unpack(packed, DEEPEST - depth)
-    except ProtocolError:
-        raise
-    except Exception as err:  # whatever a malformed value makes Python say
-        raise ProtocolError(f"a packed value cannot be read: {type(err).__name__}: {err}") from err
-
-
-def _unpack(packed: Any, room: int) -> Any:
+def unpack(packed: Any) -> Any:
+    """The value, in fresh plain containers; ``ProtocolError`` where ``packed`` is not what ``pack`` gives."""
     kind = type(packed)
-    if kind in ATOMS:
+    if kind in _SCALARS:
         return packed
-    if room <= 0:
-        raise ProtocolError(f"a packed value is nested more than {DEEPEST} levels deep")
+    return _unpack(packed, 0)
+
+
+def _unpack(packed: Any, depth: int) -> Any:
+    kind = type(packed)
+    if kind in _SCALARS:
+        return packed
+    if depth > DEEPEST + _SLACK:
+        raise ProtocolError(f"a value is nested more than {DEEPEST} levels deep")
     if kind is list:
-        if set(map(type, packed)) <= ATOMS:
-            return list(packed)
-        return [_unpack(each, room - 1) for each in packed]
+        return _unpack_all(packed, depth)
     if kind is dict:
-        if not set(map(type, packed)) <= ATOMS:
-            raise ProtocolError("a packed dictionary has a key that is not packed")
-        if set(map(type, packed.values())) <= ATOMS:
-            return dict(packed)
-        return {key: _unpack(each, room - 1) for key, each in packed.items()}
-    if kind is not Ext or packed.code not in _UNPACKERS:
-        raise ProtocolError(f"{short(packed)} is no packed value")
-    return _UNPACKERS[packed.code](packed, room - 1)
+        return dict(zip(packed, _unpack_all(list(packed.values()), depth), strict=True))
+    if kind is Ext:
+        try:
+            return _UNPACKERS[packed.code](packed, depth + 1)
+        except ProtocolError:
+            raise
+        except Exception as err:
+            raise ProtocolError(f"a value of kind {packed.code} cannot be read: {err}") from err
+    raise ProtocolError(f"a {kind.__name__} is no packed value")
+
+
+def _unpack_all(packed: list[Any], depth: int) -> list[Any]:
+    if set(map(type, packed)) <= _SCALARS:
+        return list(packed)
+    return [_unpack(each, depth + 1) for each in packed]
 
 
 def _parts(packed: Ext) -> Any:
     return _decode(packed.data)
 
 
-def _unpack_items(packed: Ext, room: int) -> list[Any]:
+def _elements(packed: Ext, depth: int) -> list[Any]:
     parts = _parts(packed)
     if type(parts) is not list:
-        raise ProtocolError(f"{short(packed)} holds no items")
-    return [_unpack(each, room) for each in parts]
+        raise ProtocolError(f"a value of kind {packed.code} holds a {type(parts).__name__}, not a list")
+    return _unpack_all(parts, depth - 1)
 
 
-def _unpack_moment(packed: Ext, room: int) -> Any:
-    *parts, fold, zone = _parts(packed)
-    moment = datetime(*parts, fold=fold)
-    if zone is None:
-        return moment
-    if type(zone) is int:
-        return moment.replace(tzinfo=timezone(timedelta(microseconds=zone)))
-    try:
-        return moment.replace(tzinfo=ZoneInfo(zone))
-    except LookupError:  # a time zone that this machine does not know
-        return Unresolved(zone, packed)
+def _unpack_moment(packed: Ext, depth: int) -> datetime:
+    text, key, fold = _parts(packed)
+    moment = datetime.fromisoformat(text).replace(fold=fold)
+    return moment if key is None else moment.replace(tzinfo=ZoneInfo(key))
 
 
-def _unpack_member(packed: Ext, room: int) -> Any:
-    name, member = _parts(packed)
-    cls = _resolve(name)
-    if cls is not None and issubclass(cls, Flag) and type(member) is int:
-        try:
-            return cls(member)
-        except ValueError:
-            return Unresolved(name, packed)
-    if cls is None or not issubclass(cls, Enum) or member not in cls.__members__:
-        return Unresolved(name, packed)
-    return cls[member]
+def _unpack_clock(packed: Ext, depth: int) -> time:
+    text, key, fold = _parts(packed)
+    clock = time.fromisoformat(text).replace(fold=fold)
+    return clock if key is None else clock.replace(tzinfo=ZoneInfo(key))
 
 
-def _unpack_record(packed: Ext, room: int) -> Any:
+def _unpack_member(packed: Ext, depth: int) -> Any:
     name, told = _parts(packed)
-    values = {field: _unpack(each, room) for field, each in told.items()}
+    told = _unpack(told, depth)
     cls = _resolve(name)
-    if cls is None:
+    if cls is None or not issubclass(cls, Enum):
         return Unresolved(name, packed)
-    if issubclass(cls, tuple) and list(getattr(cls, "_fields", ())) == list(values):
-        return tuple.__new__(cls, values.values())
-    if not _is_record(cls) or {each.name for each in fields(cls)} != values.keys():
+    if told in cls.__members__:
+        return cls[told]
+    try:
+        return cls(told) if issubclass(cls, Flag) and type(told) is int else Unresolved(name, packed)
+    except ValueError:  # the flag has lost one of its bits
         return Unresolved(name, packed)
-    record: Any = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
-    for field, value in values.items():
-        object.__setattr__(record, field, value)
+
+
+def _unpack_record(packed: Ext, depth: int) -> Any:
+    name, told = _parts(packed)
+    if type(told) is not dict:
+        raise ProtocolError(f"the fields of {name!r} are a {type(told).__name__}, not a dictionary")
+    cls = _resolve(name)
+    if cls is None or not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return Unresolved(name, packed)
+    record = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
+    for each in fields(cls):
+        if each.name not in told:
+            return Unresolved(name, packed)
+        object.__setattr__(record, each.name, _unpack(told[each.name], depth))
     return record
 
 
-def _unpack_path(packed: Ext, room: int) -> PurePath:
+def _unpack_path(packed: Ext, depth: int) -> PurePath:
     kind, text = _parts(packed)
     kinds: dict[str, type[PurePath]] = {"path": Path, "windows": PureWindowsPath, "posix": PurePosixPath}
-    return kinds[kind](_unpack(text, room))
+    return kinds[kind](_unpack(text, depth))
 
 
-def _unpack_pickled(packed: Ext, room: int) -> Pickled:
+def _unpack_pairs(packed: Ext, depth: int) -> dict[Any, Any]:
+    return {_unpack(key, depth): _unpack(each, depth) for key, each in _parts(packed)}
+
+
+def _unpack_registered(packed: Ext, depth: int) -> Any:
+    tag, plain = _parts(packed)
+    kind = _kinds.get(tag)
+    return Unresolved(tag, packed) if kind is None else kind.from_plain(_unpack(plain, depth))
+
+
+def _unpack_pickled(packed: Ext, depth: int) -> Pickled:
     key, data = _parts(packed)
     if type(key) is not str or type(data) is not bytes:
-        raise ProtocolError("a pickled argument is a key and bytes")
+        raise ProtocolError(
+            "an argument that only a work may open has a text for its key and bytes for itself"
+        )
     return Pickled(key, data)
 
 
-def _unpack_registered(packed: Ext, room: int) -> Any:
-    tag, plain = _parts(packed)
-    value = _unpack(plain, room)
-    kind = _kinds.get(tag)
-    return Unresolved(tag, packed) if kind is None else kind.from_plain(value)
-
-
 def _resolve(name: str) -> type | None:
-    """A class by name, among the modules that are imported already. Runs no code of theirs."""
+    """A class by name, among the modules that are imported already. Nothing of theirs is run to find it."""
     module, _, qualname = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = found.__dict__.get(part) if isinstance(found, types.ModuleType | type) else None
-    return found if isinstance(found, type) else None
+        found = getattr(found, "__dict__", {}).get(part)
+    return found if isinstance(found, type) and f"{found.__module__}:{found.__qualname__}" == name else None
 
 
 _UNPACKERS: dict[int, Callable[[Ext, int], Any]] = {
-    TUPLE: lambda packed, room: tuple(_unpack_items(packed, room)),
-    SET: lambda packed, room: set(_unpack_items(packed, room)),
-    FROZENSET: lambda packed, room: frozenset(_unpack_items(packed, room)),
-    INTEGER: lambda packed, room: int.from_bytes(packed.data, "big", signed=True),
-    TEXT: lambda packed, room: bytes(packed.data).decode("utf-8", "surrogatepass"),
+    TUPLE: lambda packed, depth: tuple(_elements(packed, depth)),
+    SET: lambda packed, depth: set(_elements(packed, depth)),
+    FROZENSET: lambda packed, depth: frozenset(_elements(packed, depth)),
+    INTEGER: lambda packed, depth: int.from_bytes(packed.data, "big", signed=True),
     MOMENT: _unpack_moment,
-    DAY: lambda packed, room: date(*_parts(packed)),
-    CLOCK: lambda packed, room: time(*_parts(packed)[:4], fold=_parts(packed)[4]),
-    SPAN: lambda packed, room: timedelta(*_parts(packed)),
+    DAY: lambda packed, depth: date.fromisoformat(bytes(packed.data).decode()),
+    CLOCK: _unpack_clock,
+    SPAN: lambda packed, depth: timedelta(*_parts(packed)),
     MEMBER: _unpack_member,
     PATH: _unpack_path,
     RECORD: _unpack_record,
-    PAIRS: lambda packed, room: {_unpack(key, room): _unpack(each, room) for key, each in _parts(packed)},
+    PAIRS: _unpack_pairs,
     PICKLED: _unpack_pickled,
     REGISTERED: _unpack_registered,
+    TEXT: lambda packed, depth: bytes(packed.data).decode("utf-8", "surrogatepass"),
 }
 
 
 # -- bytes ----------------------------------------------------------------------------------------
+
+_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, OverflowError)
 
 
 def encode(packed: Any) -> bytes:
@@ -526,79 +484,63 @@ def decode(data: bytes) -> Any:
     """The packed value in ``data``; ``ProtocolError`` where there is none."""
     try:
         return _decode(data)
-    except (msgspec.MsgspecError, RecursionError, TypeError, ValueError) as err:
+    except _UNREADABLE as err:
         raise ProtocolError(f"these bytes are no packed value: {err}") from err
 
 
 def canonical(packed: Any) -> bytes:
-    """Bytes that are equal exactly for equal values of equal kinds: dictionaries are sorted.
+    """Bytes that are equal exactly for equal values of equal kinds: dictionaries and sets are sorted.
 
-    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` the key counts.
-
-    >>> canonical({"a": 1, "b": 2}) == canonical({"b": 2, "a": 1})
-    True
+    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` only the key
+    counts.
     """
-    return _encode(_canonical(packed))
+    try:
+        return _encode(_canonical(packed))
+    except _UNREADABLE as err:
+        raise ProtocolError(f"this is no packed value: {err}") from err
 
 
 def _canonical(packed: Any) -> Any:
     kind = type(packed)
+    if kind is float:
+        return packed if packed == packed else _NAN  # there are many of them, and one will do
     if kind is list:
-        if set(map(type, packed)) <= ATOMS and all(map(eq, packed, packed)):
-            return packed
-        return [_canonical(each) for each in packed]
+        return _canonical_list(packed)
     if kind is dict:
         return _canonical_pairs(packed.items())
-    if kind is float and packed != packed:
-        return _NAN  # there are many, by their bits
     if kind is Ext:
         if packed.code == PICKLED:
             return Ext(PICKLED, _encode(_parts(packed)[0]))
         if packed.code == PAIRS:
             return _canonical_pairs(_parts(packed))
-        if packed.code in (TUPLE, SET, FROZENSET, RECORD, REGISTERED):
-            parts = _canonical(_parts(packed))
-            return Ext(packed.code, _encode(sorted(parts, key=_encode) if packed.code in _SETS else parts))
+        if packed.code in (SET, FROZENSET):
+            return Ext(packed.code, _encode(sorted(_canonical_list(_parts(packed)), key=_encode)))
+        if packed.code in (TUPLE, RECORD, REGISTERED):
+            return Ext(packed.code, _encode(_canonical(_parts(packed))))
     return packed
 
 
-def _canonical_pairs(pairs: Any) -> Ext:
-    entries = [[_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs]
-    return Ext(PAIRS, _encode(sorted(entries)))
+def _canonical_list(packed: list[Any]) -> list[Any]:
+    kinds = set(map(type, packed))
+    if kinds <= _SCALARS and not (float in kinds and any(map(ne, packed, packed))):
+        return packed
+    return [_canonical(each) for each in packed]
 
 
-_NAN = float("nan")
+def _canonical_pairs(pairs: Iterable[Any]) -> Ext:
+    sides = ([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs)
+    return Ext(PAIRS, _encode(sorted(sides)))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values, packed or not, are equal in value and kind, as ``canonical`` says.
-
-    >>> same(1, True), same([float("nan")], [float("nan")])
-    (False, True)
-    """
+    """Whether two packed values are equal in value and kind, as ``canonical`` has it."""
     kind = type(one)
-    if kind in ATOMS or type(other) in ATOMS:
-        if kind is not type(other):
-            return False
-        if kind is float:
-            return (one == other and (one != 0 or str(one) == str(other))) or (one != one and other != other)
-        return bool(one == other)
-    first, second = _packed(one), _packed(other)
-    if kind is list and type(other) is list and len(one) != len(other):
+    if kind is not type(other):
         return False
-    return _encode(first) == _encode(second) or canonical(first) == canonical(second)
-
-
-def _packed(value: Any) -> Any:
-    return value if type(value) is Ext else _pack_mixed(value)
-
-
-def _pack_mixed(value: Any) -> Any:
-    """Of containers whose parts may be packed already."""
-    if isinstance(value, list):
-        return value if set(map(type, value)) <= ATOMS else [_packed(each) for each in value]
-    if isinstance(value, dict):
-        if set(map(type, value)) <= ATOMS:
-            return {key: _packed(each) for key, each in value.items()}
-        return Ext(PAIRS, _encode([[pack(key), _packed(each)] for key, each in value.items()]))
-    return pack(value)
+    if kind is float:
+        return bool(one == other and (one or copysign(1.0, one) == copysign(1.0, other))) or (
+            one != one and other != other
+        )
+    if kind in _SCALARS:
+        return bool(one == other)
+    return canonical(one) == canonical(other)

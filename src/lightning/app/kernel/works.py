@@ -66,7 +66,12 @@ class Works:
     def take(self, path: str, incarnation: int, seq: int, acknowledged: int, message: m.Message) -> None:
         """One message of a work's host. What an older process says is refused, what was seen is dropped."""
         life = self.ledger.model.works.get(path)
-        if life is None or life.incarnation != incarnation or seq <= life.seen or life.process is Process.ABSENT:
+        if (
+            life is None
+            or life.incarnation != incarnation
+            or seq <= life.seen
+            or life.process is Process.ABSENT
+        ):
             return
         self._take[type(message)](path, life, seq, acknowledged, message)
 
@@ -161,12 +166,16 @@ class Works:
             call = life.running
             failure = f.Failure("WorkDied", f"the process of {path} died while run was going on: {told}")
             if life.options.on_crash == "rerun" and call.deaths + 1 >= DEATHS_ALLOWED:
-                failure = f.Failure("WorkDied", f"{failure.message} (death {call.deaths + 1}: not tried again)")
+                failure = f.Failure(
+                    "WorkDied", f"{failure.message} (death {call.deaths + 1}: not tried again)"
+                )
             self._failed(path, life, call, failure, died=True)
             if life.queue and life.queue[0] is call:
                 self.ledger.order(Notice(path, f"{failure.message}; the same call runs again"))
         elif before is Process.STARTING and life.start_deaths >= DEATHS_ALLOWED:
-            failure = f.Failure("WorkDied", f"the process of {path} died {life.start_deaths} times at its start: {told}")
+            failure = f.Failure(
+                "WorkDied", f"the process of {path} died {life.start_deaths} times at its start: {told}"
+            )
             if life.queue:
                 self._failed(path, life, life.queue[0], failure, retry=False)
             elif life.wanted:
@@ -224,7 +233,9 @@ class Works:
             self._timed.discard(each)
         self.ledger.enter(f.Deleted(path))
 
-    def end(self, code: int, reason: str, message: str = "", work: str = "", failure: f.Failure | None = None) -> None:
+    def end(
+        self, code: int, reason: str, message: str = "", work: str = "", failure: f.Failure | None = None
+    ) -> None:
         """The app is to end; the first who says so decides how."""
         if not self.ending:
             self.ending = True

@@ -40,7 +40,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self._monotonic
 
-    def advance(self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0) -> None:
+    def advance(
+        self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
+    ) -> None:
         """Let time go by."""
         passed = seconds + 60 * (minutes + 60 * (hours + 24 * days))
         self._now += passed

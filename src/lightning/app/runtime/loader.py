@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning.app.errors import AppLoadError, NotAllowedError
 from lightning.app.runtime import refusals
@@ -33,6 +33,9 @@ class Loading:
 
 
 _loading: Loading | None = None
+
+_MAIN_ELSEWHERE = "__app_main__"
+"""What the file that Python was started with is called while a process imports it that did not inherit it."""
 
 
 def loading() -> Loading | None:
@@ -95,7 +98,7 @@ def _import(path: str, module: str) -> tuple[ModuleType, list[LightningApp]]:
     folder = os.path.dirname(path)
     if folder not in sys.path[:1]:
         sys.path.insert(0, folder)
-    name = "__app_main__" if module == "__main__" else module
+    name = _MAIN_ELSEWHERE if module == "__main__" else module
     spec = spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
     assert spec is not None
     new = module_from_spec(spec)
@@ -105,6 +108,8 @@ def _import(path: str, module: str) -> tuple[ModuleType, list[LightningApp]]:
     try:
         # Compiled from the source each time: a cached file could be as old as the last edit's second.
         exec(compile(source, path, "exec", dont_inherit=True), vars(new))
+        if name != module:
+            _say_main(vars(new))
         return new, _loading.ran
     except BaseException as error:
         for key, old in before.items():
@@ -117,6 +122,14 @@ def _import(path: str, module: str) -> tuple[ModuleType, list[LightningApp]]:
         raise AppLoadError(refusals.failed(path, error)) from None
     finally:
         _loading = outer
+
+
+def _say_main(names: Mapping[str, Any]) -> None:
+    """Let the classes there say that they are of ``__main__``, as the process says that has it as its own."""
+    for value in names.values():
+        if isinstance(value, type) and value.__module__ == _MAIN_ELSEWHERE:
+            value.__module__ = "__main__"
+            _say_main(vars(value))
 
 
 def _existing(file: str | os.PathLike[str]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from lightning.app.errors import UsageError
+from lightning.app.runtime.streams import complain
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -31,5 +30,4 @@ class Log:
 
     def _say(self, level: str, text: str) -> None:
         if LEVELS[level] >= self.level:
-            sys.stderr.write(f"{level.upper()}: {text}\n")
-            sys.stderr.flush()
+            complain(f"{level.upper()}: {text}")

@@ -248,11 +248,16 @@ class Runtime:
                     self.works.could_not_start(event.path, event.failure)
 
     def _let_in(self) -> None:
-        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
+        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
+
+        Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about.
+        """
         self._wait(0)
-        if not self.inbox or self.ended is not None:
+        if self.ended is not None:
             return
         self.works.settle()
+        if not (self.inbox or self.ledger.facts or self._uncommitted):
+            return
         self._close_turn()
         self.passes.closed_turn()
         self.ledger.at = self.clock.now()
@@ -287,12 +292,16 @@ class Runtime:
 
     def _idle(self) -> bool:
         return not (
-            self.inbox or self.ledger.fresh or self.passes.wants_another() or self.passes.wrote or self.works.busy
+            self.inbox
+            or self.ledger.fresh
+            or self.passes.wants_another()
+            or self.passes.wrote
+            or self.works.busy
         )
 
     def _pass(self) -> None:
         """One replay of the root's ``run``."""
-        if self._signal:  # it came between two passes
+        if self._signalled():  # between two passes
             self._stop_by_signal()
             return
         self._beat = False
@@ -306,7 +315,7 @@ class Runtime:
                 self.root.run()
             else:
                 self._run_single_work()
-            if self._signal:
+            if self._signalled():
                 self._stop_by_signal()
             elif mirror.over is not None:
                 raise FlowError(
@@ -314,7 +323,7 @@ class Runtime:
                     "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"
                 )
         except PassEnds:
-            if self._signal:
+            if self._signalled():
                 self._stop_by_signal()
         except SystemExit as err:
             self.works.end(_exit_code(err), "stopped", str(err.code or ""))
@@ -335,7 +344,9 @@ class Runtime:
         work.run()
         life = self.model.works[work.name]
         if life.running is None and not life.queue:
-            self.passes.end(int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", "")
+            self.passes.end(
+                int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", ""
+            )
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
@@ -390,7 +401,9 @@ class Runtime:
         if failure is not None:
             where = f"{ending.work}: " if ending.work else ""
             text = failure.traceback or f"{failure.kind}: {failure.message}\n"
-            self.log.error(f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}")
+            self.log.error(
+                f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}"
+            )
         elif ending.message:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()
@@ -423,6 +436,9 @@ class Runtime:
         self._wakers[0].recv(64)
         if self._signal and not self.mirror.in_pass:
             self._stop_by_signal()
+
+    def _signalled(self) -> bool:
+        return self._signal != 0
 
     def _stop_by_signal(self) -> None:
         self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")

@@ -7,11 +7,13 @@ next request raises it again.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
 from time import monotonic
+from types import CodeType
 from typing import Any
 
 from lightning.app.config import Config
@@ -26,6 +28,8 @@ from lightning.app.kernel.model import StatusRow
 from lightning.app.kernel.passes import Passes, result
 from lightning.app.kernel.schedule import Schedule
 from lightning.app.runtime.tree import bind, made, origin_of, same_origin
+
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 LET_IN_EVERY = 0.001
 """Seconds within which a re-read attribute does not look for changes again."""
@@ -42,7 +46,7 @@ class Mirror:
         self.in_pass = False
         self._let_in = let_in
         self._thread = threading.get_ident()
-        self._reads: set[tuple[int, str]] = set()
+        self._reads: set[tuple[int, str, CodeType, int]] = set()
         self._looked = 0.0
         self._schedules: dict[str, Schedule] = {}
 
@@ -80,7 +84,11 @@ class Mirror:
     def read(self, component: Component, name: str) -> None:
         if not self.in_pass:
             return
-        key = (id(component), name)
+        frame = sys._getframe(2)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+            frame = frame.f_back
+        # From the same place: a loop that waits. `if w.x: use(w.x)` must see one value.
+        key = (id(component), name, frame.f_code, frame.f_lasti)
         if key not in self._reads:
             self._reads.add(key)
         elif monotonic() - self._looked >= LET_IN_EVERY and threading.get_ident() == self._thread:
@@ -166,7 +174,11 @@ class Mirror:
         try:
             facts = [made(child, self.config, origin_of(child, where))]
             for each in list(child._walk())[1:]:
-                inside = each._parent is not None and each._parent._kind == "structure" and child._kind == "structure"
+                inside = (
+                    each._parent is not None
+                    and each._parent._kind == "structure"
+                    and child._kind == "structure"
+                )
                 facts.append(made(each, self.config, origin_of(each, each.name) if inside else None))
         except BaseException:
             parent._release(name)
@@ -191,7 +203,9 @@ class Deleted(Plain):
     """What is left of a component that was taken out of the tree: its values can be read."""
 
     def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
-        raise ComponentError(f"{work._path}.run(...): this work was deleted or replaced; use the one in its place")
+        raise ComponentError(
+            f"{work._path}.run(...): this work was deleted or replaced; use the one in its place"
+        )
 
     def start(self, work: LightningWork) -> None:
         self.run(work)

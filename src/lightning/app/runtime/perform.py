@@ -97,7 +97,9 @@ class Performer:
         """The engine says what became of a worker."""
         link = self.links.get(event.generation)
         if isinstance(event, Started):
-            self.log.debug(f"{event.work}: process {event.pid} ({event.method}{': ' if event.why else ''}{event.why})")
+            self.log.debug(
+                f"{event.work}: process {event.pid} ({event.method}{': ' if event.why else ''}{event.why})"
+            )
             return
         if link is None:
             return
@@ -166,7 +168,9 @@ class Performer:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.devices))
         elif order.cpu_only_notice and not self._noticed_no_gpu:
             self._noticed_no_gpu = True
-            self.log.info(f"{order.path} asks for a GPU and this machine has none: it runs on the CPU, as do others")
+            self.log.info(
+                f"{order.path} asks for a GPU and this machine has none: it runs on the CPU, as do others"
+            )
         try:
             body = pickle_work(work)
             worker = self.engine.start(
@@ -181,7 +185,14 @@ class Performer:
         state = {name: pack(value) for name, value in work._state.items()}
         worker.channel.post(
             m.Begin(
-                self.run_id, self.epoch, order.path, order.incarnation, body, state, self.app_file, self.app_module
+                self.run_id,
+                self.epoch,
+                order.path,
+                order.incarnation,
+                body,
+                state,
+                self.app_file,
+                self.app_module,
             )
         )
         return link

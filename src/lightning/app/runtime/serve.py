@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
+from lightning.app.engines import orphans
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
+from lightning.app.errors import EngineError, JournalError, LightningError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.runs import Run, Runs
@@ -25,10 +28,16 @@ from lightning.app.runtime import loader
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
+from lightning.app.runtime.streams import say
 
 PORT = 7501
+SWEPT = 20
+"""So many of the newest runs are looked at for leftovers at each start."""
+JUST_BEGUN = 10.0
+"""Seconds in which a run without a lock is one that somebody is about to lock."""
 STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = "INFO: Your app has started. View it in your browser: {url}"
+STARTED_UNSEEN = "INFO: Your app has started."
 
 
 class StoppedEarly(KeyboardInterrupt):
@@ -63,45 +72,80 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     log = Log(options.log_level)
     config = Config.load(Path(options.file).resolve().parent)
     runs = Runs(options.runs_dir)
-    opened = runs.create() if options.resume is None else runs.open(None if options.resume is True else options.resume)
+    _sweep_after_killed(runs)
+    if options.resume is None:
+        opened = runs.create(options.file, options.app_args)
+    else:
+        opened = runs.open(None if options.resume is True else options.resume)
     place = _Place(app, opened, options)
     try:
         opened.lock()
-        journal: Journal = (
-            MemoryJournal()
-            if options.durability == "off"
-            else SqliteJournal.open(opened.journal_path, durability=options.durability)
-        )
-        url = place.listen()
-        runtime = Runtime(
-            app,
-            journal,
-            place.engine,
-            run_id=opened.id,
-            config=config,
-            log=log,
-            devices=tuple(devices()),
-            until_idle=options.until_idle,
-        )
-        runtime.performer.app_file = os.path.abspath(options.file)
-        runtime.performer.app_module = module
-        runtime.start()
-        say(STARTED.format(url=url or "(no server)"))
-        place.take_over()
-        if options.started is not None:
-            options.started(opened.id, url)
-        code = runtime.run()
-        assert runtime.ended is not None
-        journal.close()
-        opened.end(code, runtime.ended.reason)
+        try:
+            code, reason = _run(app, options, module, opened, place, log, config)
+        except StoppedEarly:
+            opened.end(0, "signal")
+            raise
+        except (EngineError, JournalError):
+            _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
+            raise
+        except BaseException:
+            _note_end(opened, "failed")
+            raise
+        opened.end(code, reason)
         return code
     finally:
         place.leave()
 
 
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _run(
+    app: LightningApp, options: Options, module: str, opened: Run, place: _Place, log: Log, config: Config
+) -> tuple[int, str]:
+    journal: Journal
+    if options.durability == "off":
+        journal = MemoryJournal(keep=False)
+    else:
+        journal = SqliteJournal.open(opened.journal_path, durability=options.durability)
+    url = place.listen()
+    runtime = Runtime(
+        app,
+        journal,
+        place.engine,
+        run_id=opened.id,
+        config=config,
+        log=log,
+        devices=tuple(devices()),
+        until_idle=options.until_idle,
+    )
+    runtime.performer.app_file = os.path.abspath(options.file)
+    runtime.performer.app_module = module
+    runtime.start()
+    say(STARTED.format(url=url) if url else STARTED_UNSEEN)
+    place.take_over()
+    if options.started is not None:
+        options.started(opened.id, url)
+    code = runtime.run()
+    assert runtime.ended is not None
+    journal.close()
+    return code, runtime.ended.reason
+
+
+def _note_end(opened: Run, reason: str) -> None:
+    with suppress(JournalError):  # what is being raised already is the cause of this one, too
+        opened.end(1, reason)
+
+
+def _sweep_after_killed(runs: Runs) -> None:
+    """End what runs that were killed have left: processes that had made sessions of their own."""
+    for run in runs.all()[:SWEPT]:
+        meta = run.meta
+        if meta.state == "ended" or time.time() - meta.started_at < JUST_BEGUN or run.live:
+            continue
+        try:
+            run.lock()
+        except LightningError:
+            continue  # somebody resumes it at this moment, or it is not ours
+        orphans.sweep(run.id)
+        _note_end(run, "killed")
 
 
 class _Place:
@@ -138,7 +182,9 @@ class _Place:
             return ""
         from lightning.app.runtime.listen import bind
 
-        self._listener = listener = bind(self._options.host, PORT if self._options.port is None else self._options.port)
+        self._listener = listener = bind(
+            self._options.host, PORT if self._options.port is None else self._options.port
+        )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/view"
@@ -148,7 +194,9 @@ class _Place:
         if self._processes is not None:
             self._processes.take_output()
             if self._listener is not None:
-                self._processes.serve(self._listener, "lightning.app.server.process:main", {"run_id": self._run.id})
+                self._processes.serve(
+                    self._listener, "lightning.app.server.process:main", {"run_id": self._run.id}
+                )
                 self._listener.close()
 
     def leave(self) -> None:

@@ -7,6 +7,7 @@ deleted is taken away, and the journaled state is laid over all of it.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
@@ -22,6 +23,25 @@ from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.values import encode, pack, unpack
+
+
+def _refuse_unfit(component: Component) -> None:
+    """Say at the start what would fail later, or would do nothing and never be noticed."""
+    named, run = type(component).__name__, getattr(type(component), "run", None)
+    if isinstance(component, LightningWork) and not hasattr(component, "_parallel"):
+        raise ComponentError(
+            f"{component.name}: {named}.__init__ does not call super().__init__(); make that its first line"
+        )
+    if inspect.iscoroutinefunction(run) or inspect.isasyncgenfunction(run):
+        raise ComponentError(
+            f"{component.name}: {named}.run is async, and nobody would await it; write a plain def run, "
+            "and asyncio.run(...) inside it"
+        )
+    if inspect.isgeneratorfunction(run) and (component._kind == "work" or component._parent is None):
+        raise ComponentError(
+            f"{component.name}: {named}.run has a yield in it, and nobody would go through what it yields; "
+            "set attributes or return a value instead"
+        )
 
 
 def options_of(work: LightningWork, config: Config) -> f.WorkOptions:
@@ -80,6 +100,7 @@ def same_origin(old: Component, new: Component, where: str) -> bool:
 
 def made(component: Component, config: Config, origin: list[Any] | None) -> f.Made:
     """The fact of a component's arrival."""
+    _refuse_unfit(component)
     state = {name: pack(value, f"{component._where}.{name}") for name, value in component._state.items()}
     options = options_of(component, config) if isinstance(component, LightningWork) else None
     return f.Made(component.name, component._kind, class_name(component), state, options, origin)
@@ -150,13 +171,16 @@ class Tree:
                 child: Component = cls()
             else:
                 _, args, kwargs = known.origin
-                child = cls(*[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()})
+                child = cls(
+                    *[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()}
+                )
             present[above]._adopt(name, child)
             for each in child._walk():
                 present[each.name] = each
 
     def _lay_over(self, path: str, component: Component) -> None:
         """The journaled state goes over what ``__init__`` set; attributes that are new in the code stay."""
+        _refuse_unfit(component)
         known = self.model.components[path]
         for name in list(component._state):
             if name not in known.state:

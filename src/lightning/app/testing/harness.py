@@ -17,7 +17,6 @@ from lightning.app.core.app import LightningApp
 from lightning.app.core.flow import LightningFlow
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.inline import InlineEngine
-from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.runtime.clock import VirtualClock
 from lightning.app.runtime.log import Log
@@ -31,7 +30,7 @@ class Harness:
         self,
         app: LightningApp | LightningFlow | LightningWork,
         *,
-        journal: Journal | None = None,
+        journal: MemoryJournal | None = None,
         clock: VirtualClock | None = None,
         timezone: str = "UTC",
         log_level: str = "warning",
@@ -55,7 +54,9 @@ class Harness:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -89,7 +90,9 @@ class Harness:
             if not self.runtime.busy:
                 self.runtime.commit()
                 return
-        raise AssertionError(f"the app was not idle after {most} turns: does its run write something new each time?")
+        raise AssertionError(
+            f"the app was not idle after {most} turns: does its run write something new each time?"
+        )
 
     def beat(self, times: int = 1) -> None:
         """Let heartbeats go by, each with what follows from it."""
@@ -97,7 +100,9 @@ class Harness:
             self.clock.advance(HEARTBEAT)
             self.run_until_idle()
 
-    def advance(self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0) -> None:
+    def advance(
+        self, seconds: float = 0.0, *, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
+    ) -> None:
         """Let time go by, and the app take notice."""
         self.run_until_idle()
         self.clock.advance(seconds, minutes=minutes, hours=hours, days=days)
@@ -108,7 +113,7 @@ class Harness:
         self.runtime.close()
 
 
-def crash(harness: Harness) -> Journal:
-    """Forget everything but the journal, as a kill would."""
+def crash(harness: Harness) -> MemoryJournal:
+    """Forget everything but what the journal has committed, as a kill would."""
     harness.runtime.abandon()
-    return harness.journal
+    return harness.journal.reopen()

@@ -11,9 +11,9 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from lightning.app import progress as public
-from lightning.app.progress import progress
+from lightning.app.progress_bar import progress
 
-home = sys.modules["lightning.app.progress"]
+home = sys.modules["lightning.app.progress_bar"]
 
 
 class Terminal(io.StringIO):

@@ -1,0 +1,290 @@
+"""The App section of the contract, and of the Work section what is about processes, sentence by sentence."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .live import PRELUDE, Stage, printed
+
+
+def test_each_work_runs_in_a_process_of_its_own_with_nothing_on_stdin(stage: Stage) -> None:
+    lines = stage.play(
+        """
+        class Work(L.LightningWork):
+            def run(self):
+                assert os.readlink("/proc/self/fd/0") == "/dev/null" and sys.stdin.read() == ""
+                return os.getpid()
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.one, self.two = Work(), Work()
+
+            def run(self):
+                print(self.one.run(), self.two.run(), os.getpid())
+                self.stop()
+
+        app = L.LightningApp(Flow())
+        """
+    )
+    assert len(set(lines[0].split())) == 3
+
+
+def test_a_work_as_root_runs_once_and_the_app_ends_with_0(stage: Stage) -> None:
+    assert stage.play(
+        """
+        class Work(L.LightningWork):
+            def run(self):
+                print("once")
+
+        app = L.LightningApp(Work())
+        """
+    ) == ["once"]
+
+
+def test_a_work_as_root_that_fails_ends_the_app_with_1_and_its_traceback_once(stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def run(self):
+                self.deeper()
+
+            def deeper(self):
+                raise ValueError("no such thing")  # here
+
+            def on_exception(self, error):
+                print("on_exception", error)
+
+            def on_exit(self):
+                print("on_exit")
+
+        app = L.LightningApp(Work())
+        """
+    )
+    terminal.end(1)
+    assert printed(terminal) == ["on_exception no such thing", "on_exit"]
+    assert terminal.errors.count("ValueError: no such thing") == 1
+    source = (stage.folder / "app.py").read_text().splitlines()
+    line = source.index('        raise ValueError("no such thing")  # here') + 1
+    frames = re.findall(r'File "(.+)", line (\d+), in (\w+)', terminal.errors)
+    assert [(Path(file).name, name) for file, _, name in frames] == [("app.py", "run"), ("app.py", "deeper")]
+    assert frames[-1][1] == str(line)
+
+
+HELLO = """
+import enum
+
+class Color(enum.Enum):
+    RED = 1
+
+class Work(L.LightningWork):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.n = 0
+        self._private = [Color.RED]
+
+    def run(self, by):
+        self.n += by
+        spawned = "lightning.app.engines.host" in open("/proc/self/cmdline").read()
+        print(self.n, self._private[0] is Color.RED, "spawned" if spawned else "forked")
+        return Color.RED
+
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.work = Work(WITH)
+
+    def run(self):
+        color = self.work.run(3)
+        print("flow", color is Color.RED, self.work.n)
+        self.stop()
+
+app = L.LightningApp(Flow())
+"""
+
+
+def _hello(options: str = "") -> str:
+    return HELLO.replace("WITH", options)
+
+
+def test_a_work_can_be_started_as_a_new_python(stage: Stage) -> None:
+    lines = stage.play(_hello("start_method='spawn'"))
+    assert lines == ["3 True spawned", "flow True 3"]
+
+
+def test_with_a_thread_alive_at_the_start_works_are_new_pythons(stage: Stage) -> None:
+    source = """
+import threading
+threading.Thread(target=threading.Event().wait, name="ticker", daemon=True).start()
+""" + _hello()
+    assert stage.play(source) == ["3 True spawned", "flow True 3"]
+
+
+@pytest.mark.parametrize("options", ["", "start_method='spawn'"], ids=["forked", "spawned"])
+@pytest.mark.parametrize(
+    "last", ["app.run()", "MultiProcessRuntime(app, server=False).dispatch()"], ids=["run", "dispatch"]
+)
+def test_an_app_runs_itself_when_its_file_is_run_by_python(options: str, last: str, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(
+        f"{PRELUDE}{_hello(options)}\nif __name__ == '__main__':\n"
+        f"    from lightning.app.runners import MultiProcessRuntime\n    {last}\n    print('never')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "app.py"], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Your Lightning App is starting. This won't take long."
+    assert lines[1].startswith("INFO: Your app has started.")
+    assert lines[2:] == [f"3 True {'spawned' if options else 'forked'}", "flow True 3"]
+
+
+def test_an_app_that_runs_itself_can_also_be_run_by_the_command(stage: Stage) -> None:
+    assert stage.play(_hello() + "\napp.run()\n") == ["3 True forked", "flow True 3"]
+
+
+def test_until_idle_ends_an_app_when_nothing_runs_and_nothing_is_due(stage: Stage) -> None:
+    assert stage.play(
+        """
+        class Work(L.LightningWork):
+            def run(self, x):
+                time.sleep(0.2)
+                print("work", x)
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.work = Work(parallel=True)
+                self.n = 0
+
+            def run(self):
+                self.work.run(1)
+                self.work.run(2)
+                if self.n < 40:  # more than follow at once
+                    self.n += 1
+                elif self.work.num_successes == 2:
+                    self.work.run(3)
+
+            # nothing more to come
+
+        app = L.LightningApp(Flow())
+        """,
+        "--until-idle",
+    ) == ["work 1", "work 2", "work 3"]
+
+
+@pytest.mark.parametrize("durability", ["process", "off"])
+def test_less_durability_changes_nothing_while_nothing_is_killed(durability: str, stage: Stage) -> None:
+    assert stage.play(_hello(), "--durability", durability) == ["3 True forked", "flow True 3"]
+
+
+def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> None:
+    lines = stage.play(
+        """
+        class Work(L.LightningWork):
+            def run(self, name):
+                for number in range(300):
+                    print(name, number, "x" * 200)
+                    sys.stdout.flush()
+                    if number % 100 == 0:
+                        os.write(1, f"{name} raw {number}\\n".encode())
+                sys.stdout.write(name + " without an end")
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.one, self.two = Work(parallel=True), Work(parallel=True)
+
+            def run(self):
+                self.one.run("one")
+                self.two.run("two")
+                if self.one.has_succeeded and self.two.has_succeeded:
+                    print("flow")
+                    self.stop()
+
+        app = L.LightningApp(Flow())
+        """
+    )
+    for name in ("one", "two"):
+        expected = []
+        for number in range(300):
+            expected.append(f"{name} {number} {'x' * 200}")
+            if number % 100 == 0:
+                expected.append(f"{name} raw {number}")
+        assert [line for line in lines if line.startswith(name) and "without" not in line] == expected
+    assert sum(line.count("without an end") for line in lines) == 2
+
+
+def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Stage) -> None:
+    lines = stage.play(
+        """
+        class Work(L.LightningWork):
+            def on_start(self):
+                print(self.name, "starts")
+
+            def on_exit(self):
+                print(self.name, "exits")
+
+            def on_exception(self, error):
+                print(self.name, "raised", error)
+
+            def run(self, what):
+                if what == "wait":
+                    self.waits = True
+                    time.sleep(600)
+                elif what == "raise":
+                    raise RuntimeError("oh")
+                elif what == "exit":
+                    sys.exit(3)
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                quiet = dict(parallel=True, raise_exception=False)
+                self.stopped, self.ended, self.fails, self.leaves = (Work(**quiet) for _ in range(4))
+                self.idle = Work(parallel=True, cloud_compute=L.CloudCompute(idle_timeout=0.01))
+                self.deleted = Work(parallel=True)
+                self.gone = False
+
+            def run(self):
+                self.stopped.run("wait")
+                self.ended.run("wait")
+                self.fails.run("raise")
+                self.leaves.run("exit")
+                self.idle.run("return")
+                if getattr(self.stopped, "waits", False):
+                    self.stopped.stop()
+                if not self.gone:
+                    self.deleted.run("wait")
+                    if getattr(self.deleted, "waits", False):
+                        self.deleted.delete()
+                        self.gone = True
+                if (
+                    self.gone and self.stopped.has_stopped and self.fails.has_failed and self.leaves.has_failed
+                    and self.idle.has_succeeded and getattr(self.ended, "waits", False)
+                ):
+                    self.stop()
+
+        app = L.LightningApp(Flow())
+        """
+    )
+    for name in ("stopped", "ended", "idle", "deleted"):
+        assert [line for line in lines if line.startswith(f"root.{name} ")] == [
+            f"root.{name} starts",
+            f"root.{name} exits",
+        ]
+    assert [line for line in lines if line.startswith("root.fails")] == [
+        "root.fails starts",
+        "root.fails raised oh",
+        "root.fails exits",
+    ]
+    assert [line for line in lines if line.startswith("root.leaves")] == [
+        "root.leaves starts",
+        "root.leaves raised 3",
+        "root.leaves exits",
+    ]
