@@ -13,7 +13,7 @@ from lightning.app.kernel.delta import (
     DELETE,
     DISCARD,
     INSERT,
-    ORDER,
+    REORDER,
     SET,
     SPLICE,
     UPDATE,
@@ -23,7 +23,7 @@ from lightning.app.kernel.delta import (
     rebase,
 )
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import decode, encode, pack
+from lightning.app.kernel.values import canonical, decode, encode, pack
 
 NAMES = ("a", "b")
 KEYS = ("x", "y", 3, (1, 2))
@@ -50,6 +50,10 @@ def some_value(rng: random.Random, depth: int = 2) -> Any:
             return [some_value(rng, depth - 1) for _ in range(rng.randrange(4))]
         case _:
             return {rng.choice(KEYS): some_value(rng, depth - 1) for _ in range(rng.randrange(3))}
+
+
+def same(one: Any, other: Any) -> bool:
+    return canonical(pack(one)) == canonical(pack(other))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:
@@ -89,7 +93,7 @@ def some_delta(rng: random.Random, state: dict[str, Any]) -> Delta:
             case 4:
                 order = list(range(size))
                 rng.shuffle(order)
-                return Delta(ORDER, path, order)
+                return Delta(REORDER, path, order)
             case 5:
                 return Delta(CLEAR, path) if rng.random() < 0.3 else Delta(INSERT, path, [0, [new]])
             case _:

@@ -13,7 +13,7 @@ from copy import deepcopy
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
-from lightning.app.core.state import State
+from lightning.app.core.state import State, is_there
 from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.messages import Delta
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from lightning.app.core.flow import LightningFlow
     from lightning.app.core.work import LightningWork
 
-_ATOMS = frozenset({type(None), bool, float, str, bytes})
+_ATOMS = frozenset({type(None), bool, float, bytes})
+_LOW, _HIGH = -(2**63), 2**64
 
 
 class Binding(Protocol):
@@ -202,14 +203,20 @@ class Component:
     def __setattr__(self, name: str, value: Any) -> None:
         if name[0] == "_":
             object.__setattr__(self, name, value)
-        elif type(value) in _ATOMS and name in self._state:
-            self._binding.change(self, Delta(SET, (name,), value))
+        elif name in self._state and (
+            (kind := type(value)) in _ATOMS
+            or (kind is int and _LOW <= value < _HIGH)
+            or (kind is str and value.isascii())
+        ):
+            self._binding.change(self, Delta(SET, (name,), value))  # packed as it is, and no new name
         elif isinstance(value, Component):
             self._attach(name, value)
         else:
             self._set(name, value)
 
     def _set(self, name: str, value: Any) -> None:
+        if is_there(value, self._state.get(name)):
+            return
         attribute = _class_attribute(type(self), name)
         if isinstance(attribute, property) and attribute.fset is None:
             raise StateValueError(

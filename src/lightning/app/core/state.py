@@ -11,10 +11,10 @@ import weakref
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from lightning.app.core.tracked import FIXED, Node, Owner, Top, TrackedDict, TrackedList, TrackedSet
-from lightning.app.kernel.values import ATOMS
+from lightning.app.core.tracked import FIXED, Node, Owner, Top, TrackedDict, TrackedList, TrackedSet, is_there
+from lightning.app.kernel.values import SCALARS
 
-__all__ = ["Owner", "State", "TrackedDict", "TrackedList", "TrackedSet"]
+__all__ = ["Owner", "State", "TrackedDict", "TrackedList", "TrackedSet", "is_there"]
 
 
 class State(Top):
@@ -54,12 +54,12 @@ class State(Top):
 
 def _placed(value: Any, up: Any, key: Any) -> Any:
     kind = type(value)
-    if kind in ATOMS:
+    if kind in SCALARS:
         return value
     node: Any
     if kind is list:
         node = TrackedList()
-        if set(map(type, value)) <= ATOMS:
+        if set(map(type, value)) <= SCALARS:
             list.extend(node, value)
         else:
             here = weakref.ref(node)
@@ -67,7 +67,7 @@ def _placed(value: Any, up: Any, key: Any) -> Any:
             list.extend(node, [_placed(each, here, position) for position, each in enumerate(value)])
     elif kind is dict:
         node = TrackedDict()
-        if set(map(type, value.values())) <= ATOMS:
+        if set(map(type, value.values())) <= SCALARS:
             dict.update(node, value)
         else:
             here = weakref.ref(node)
@@ -95,6 +95,6 @@ def _placed(value: Any, up: Any, key: Any) -> Any:
 
 
 def _fixed_tuple(value: tuple[Any, ...]) -> tuple[Any, ...]:
-    if set(map(type, value)) <= ATOMS:
+    if set(map(type, value)) <= SCALARS:
         return value
     return tuple.__new__(type(value), [_placed(each, FIXED, None) for each in value])

@@ -14,12 +14,13 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import chain
+from operator import index as whole
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, Self, SupportsIndex, TypeVar
 
 from lightning.app.errors import StateValueError
 from lightning.app.kernel import delta as d
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import ATOMS, pack
+from lightning.app.kernel.values import pack
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -99,14 +100,23 @@ class _Place(NamedTuple):
 
     def pack(self, value: Any, *steps: Any) -> Any:
         """The packed form of what is to be put below here."""
-        return pack(value, lambda: self._named(steps), len(self.path))
+        try:
+            return pack(value, depth=len(self.path))
+        except StateValueError:  # once more, now with its name: that takes time
+            return pack(value, self._named(steps), len(self.path))
 
-    def pack_key(self, key: Any, role: str) -> Any:
-        if type(key) is str or type(key) is int:
-            return pack(key)
-        as_part: Any = {key} if role == "element" else {key: None}
-        pack(as_part, lambda: self._named(()), len(self.path) - 1)  # refuses what would not be found again
-        return pack(key)
+    def pack_key(self, key: Any) -> Any:
+        return self._pack_part(key, "key")
+
+    def pack_element(self, value: Any) -> Any:
+        return self._pack_part(value, "element")
+
+    def _pack_part(self, part: Any, role: str) -> Any:
+        if type(part) is str or type(part) is int:
+            return pack(part)
+        packed = pack(part, f"{self._named(())} (its {role} {part!r:.60})", len(self.path))
+        pack({part}, self._named(()), len(self.path) - 1)  # refuses what would not be found again
+        return packed
 
     def _named(self, steps: tuple[Any, ...]) -> str:
         inner = "".join(f"[{step!r}]" for step in (*self.path[1:], *steps))
@@ -130,8 +140,8 @@ class Node:
             up = node._up
             if up is FIXED:
                 raise StateValueError(
-                    "this container is inside a tuple or a frozen dataclass, which do not change: keep it "
-                    "in a list or a dict, or assign a new tuple"
+                    "this container is inside a tuple or a frozen dataclass, and these do not change in a "
+                    "state: use a list or a dict, or assign a new one"
                 )
             parent = up() if up is not None else None
             if parent is None:
@@ -145,7 +155,7 @@ class Node:
                     node._key = key
             elif dict.get(parent, key, _MISSING) is not node:
                 return None
-            steps.append(key if type(key) in ATOMS else pack(key))
+            steps.append(pack(key))
             if isinstance(parent, Top):
                 steps.reverse()
                 return _Place(parent, tuple(steps))
@@ -201,6 +211,11 @@ def _found(parent: list[Any], node: Any, hint: int) -> int | None:
     return None
 
 
+def is_there(value: Any, before: Any) -> bool:
+    """Whether an assignment changes nothing: ``x += ...`` assigns the container that it has just changed."""
+    return value is before and isinstance(value, Node)
+
+
 class TrackedList(list[Any], Node):
     """A list in a state."""
 
@@ -236,12 +251,13 @@ class TrackedList(list[Any], Node):
 
     @_mutation
     def insert(self, index: SupportsIndex, value: Any) -> None:
-        at, _, _ = slice(index.__index__(), None).indices(len(self))  # what is out of range is an end
+        asked = whole(index)
+        at, _, _ = slice(asked, None).indices(len(self))  # what is out of range is an end
         place = self._place()
         if place is None:
             list.insert(self, at, value)
         else:
-            place.tell(self, d.INSERT, [None if at == len(self) else at, [place.pack(value, at)]])
+            place.tell(self, d.INSERT, [None if at == len(self) else at, [place.pack(value, asked)]])
 
     @_mutation
     def pop(self, index: SupportsIndex = -1) -> Any:
@@ -287,7 +303,7 @@ class TrackedList(list[Any], Node):
                 self._replace(0, len(self), changed)
             return
         at = self._position(index, "list assignment index out of range")
-        if isinstance(value, Node) and value is self[at]:  # the end of: it[at] += ...
+        if is_there(value, self[at]):
             return
         place = self._place()
         if place is None:
@@ -315,7 +331,10 @@ class TrackedList(list[Any], Node):
 
     @_mutation
     def __imul__(self, times: SupportsIndex) -> Self:
-        count = times.__index__()
+        try:
+            count = whole(times)
+        except TypeError:
+            raise TypeError(f"can't multiply sequence by non-int of type {type(times).__name__!r}") from None
         if count > 1:
             self.extend(list(self) * (count - 1))
         elif count < 1:
@@ -323,9 +342,10 @@ class TrackedList(list[Any], Node):
         return self
 
     def _position(self, index: SupportsIndex, refusal: str) -> int:
-        if not hasattr(index, "__index__"):
-            raise TypeError(f"list indices must be integers or slices, not {type(index).__name__}")
-        at = index.__index__()
+        try:
+            at = whole(index)
+        except TypeError:
+            raise TypeError(f"list indices must be integers or slices, not {type(index).__name__}") from None
         if at < 0:
             at += len(self)
         if not 0 <= at < len(self):
@@ -358,7 +378,7 @@ class TrackedList(list[Any], Node):
         if place is None:
             list.__setitem__(self, slice(None), [self[at] for at in order])
         else:
-            place.tell(self, d.ORDER, order)
+            place.tell(self, d.REORDER, order)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         return list, (list(self),)
@@ -387,9 +407,9 @@ class TrackedDict(dict[Any, Any], Node):
             dict.__setitem__(self, key, value)
             return
         hash(key)
-        if isinstance(value, Node) and value is self.get(key):  # the end of: it[key] += ...
+        if is_there(value, self.get(key)):
             return
-        place.tell_at(self, d.SET, place.pack_key(key, "key"), place.pack(value, key))
+        place.tell_at(self, d.SET, place.pack_key(key), place.pack(value, key))
 
     @_mutation
     def __delitem__(self, key: Any) -> None:
@@ -427,14 +447,13 @@ class TrackedDict(dict[Any, Any], Node):
         return self[key]
 
     @_mutation
-    def update(self, *others: Any, **more: Any) -> None:
+    def update(self, /, *others: Any, **more: Any) -> None:
         place = self._place()
         if place is None:
             dict.update(self, *others, **more)
             return
         pairs = [
-            [place.pack_key(key, "key"), place.pack(value, key)]
-            for key, value in dict(*others, **more).items()
+            [place.pack_key(key), place.pack(value, key)] for key, value in dict(*others, **more).items()
         ]
         if pairs:
             place.tell(self, d.UPDATE, pairs)
@@ -550,7 +569,7 @@ class TrackedSet(set[Any], Node):
         if place is None:
             set.update(self, fresh)
         elif fresh:
-            place.tell(self, d.ADD, [place.pack_key(each, "element") for each in fresh])
+            place.tell(self, d.ADD, [place.pack_element(each) for each in fresh])
 
     def _reduce(self, values: set[Any]) -> None:
         place = self._place()

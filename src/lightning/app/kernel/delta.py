@@ -2,8 +2,8 @@
 
 A ``Delta`` has an operation, a path and a packed value. ``path[0]`` is an attribute; the further steps are
 dictionary keys (packed) or list positions. Every change of anybody's state goes through ``apply``, so that
-all who apply the same deltas in the same order hold the same state. A delta that no longer fits what is there
-changes nothing, everywhere alike; one that no honest peer makes is a ``ProtocolError`` and changes nothing.
+all who apply the same deltas in the same order hold the same state. A delta that no longer fits what is there,
+or that no honest peer makes, changes nothing, everywhere alike.
 
 Containers are changed through the methods of the base classes: tracked containers record nothing of it. A
 tracked state takes part by three methods: every container that is put in goes through ``adopt``, one that is
@@ -13,13 +13,14 @@ to be changed on a copy through ``renew``, and one that is to be changed in plac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from lightning.app.errors import ProtocolError, StateValueError
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import ATOMS, DEEPEST, pack, unpack
+from lightning.app.kernel.values import DEEPEST, SCALARS, pack, unpack
 
 # Operations. They are in journals: never give one a new meaning.
 SET = 0  # an attribute, a key or a position becomes the value
@@ -30,9 +31,8 @@ ADD = 4  # the set at the path takes the items
 DISCARD = 5  # the set at the path loses the items; the dictionary the keys
 UPDATE = 6  # the dictionary at the path takes [[key, value], ...]
 CLEAR = 7  # the container at the path becomes empty
-ORDER = 8  # the first items of the list at the path are put into this order: [positions]
+REORDER = 8  # the first items of the list at the path are put into this order: [positions]
 
-_NAMES = ("SET", "DELETE", "INSERT", "SPLICE", "ADD", "DISCARD", "UPDATE", "CLEAR", "ORDER")
 _PLACES = (SET, DELETE)
 _CONTAINERS = (list, dict, set)
 _MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -65,15 +65,19 @@ def apply(state: dict[str, Any], delta: Delta) -> Undo:
     path = delta.path
     value = delta.value
     if (
-        delta.op == SET and len(path) == 1 and type(value) in ATOMS and type(path[0]) is str
+        delta.op == SET and len(path) == 1 and type(value) in SCALARS and type(path[0]) is str
     ):  # the common case
         name = path[0]
         before = state.get(name, _MISSING)
         dict.__setitem__(state, name, value)
-        if type(before) in ATOMS:
+        if type(before) in SCALARS:
             return Undo((Delta(SET, path, before),))
         return _kept([(SET, path, before) if before is not _MISSING else (DELETE, path, None)])
-    return _kept(_Editor(state).perform(delta.op, path, _opened(delta)))
+    try:
+        opened = _opened(delta)
+    except ProtocolError:
+        return _UNFIT
+    return _kept(_Editor(state).perform(delta.op, path, opened))
 
 
 def revert(state: dict[str, Any], undo: Undo) -> None:
@@ -84,38 +88,47 @@ def revert(state: dict[str, Any], undo: Undo) -> None:
 
 def apply_copy(state: dict[str, Any], delta: Delta) -> Undo:
     """Apply without changing any container that somebody may be looking at."""
-    value = _opened(delta)
-    name = delta.path[0]
-    draft = _Editor(state, name)
-    undo = _kept(draft.perform(delta.op, delta.path, value))
+    try:
+        opened = _opened(delta)
+    except ProtocolError:
+        return _UNFIT
+    draft = _Editor(state, delta.path[:1])
+    undo = _kept(draft.perform(delta.op, delta.path, opened))
     if undo.fitted:
         draft.publish()
     return undo
 
 
 def rebase(
-    state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], foreign: Delta
+    state: dict[str, Any], mine: Sequence[tuple[Delta, Undo]], *foreign: Delta
 ) -> list[tuple[Delta, Undo]]:
-    """Put ``foreign`` before ``mine``, which are applied but which the other side has not seen yet.
+    """Put what is ``foreign`` before ``mine``, which are applied but which the other side has not seen yet.
 
-    Mine are taken back, the newest first, the foreign one is applied, and mine again: on copies, which then
-    take the place of the attribute. Returns ``mine`` with new undos. Containers that mine had put in go in
-    again as they are, so that who holds one of them still holds a part of the state. (The order of keys may
-    come to differ, in a dictionary that lies in a list, when a key's removal met an insertion into the list.)
+    Mine are taken back, the newest first, what is foreign is applied, and mine again: aside, on copies, which
+    then take the places of the attributes; nobody sees what is half done. Attributes are independent: of
+    ``mine`` only what is about those of ``foreign`` is touched. Returns ``mine`` with new undos.
+
+    Containers that mine had put in go in again as they are, so that who holds one of them still holds a part
+    of the state. (In a dictionary that lies in a list, the order of keys may come to differ, when the removal
+    of a key met an insertion into the list.)
     """
-    name = foreign.path[0]
-    theirs = _opened(foreign)
+    theirs = []
+    for delta in foreign:
+        with suppress(ProtocolError):
+            theirs.append((delta.op, delta.path, _opened(delta)))
+    names = tuple({path[0] for _, path, _ in theirs})
     redone = list(mine)
-    draft = _Editor(state, name)
+    draft = _Editor(state, names)
     again: list[tuple[int, list[_Step]]] = []
     for position in range(len(redone) - 1, -1, -1):
         delta, undo = redone[position]
-        if delta.path[0] == name:
+        if delta.path[0] in names:
             taken: list[_Step] = []
             for step in undo.deltas:
                 taken += draft.perform(step.op, step.path, _opened(step)) or ()
             again.append((position, taken))
-    draft.perform(foreign.op, foreign.path, theirs)
+    for op, path, opened in theirs:
+        draft.perform(op, path, opened)
     for position, taken in reversed(again):
         delta = redone[position][0]
         redone[position] = delta, _kept(draft.perform(delta.op, delta.path, _reopened(delta, taken)))
@@ -129,35 +142,33 @@ def rebase(
 def _opened(delta: Delta) -> Any:
     """The value of a delta, unpacked and checked for what its operation needs."""
     op, path, value = delta.op, delta.path, delta.value
-    depth = len(path)
-    if not path or type(path[0]) is not str or depth > DEEPEST:
-        raise ProtocolError(
-            f"a delta's path begins with an attribute and has at most {DEEPEST} steps, not {path!r:.80}"
-        )
     try:
-        if op == SET:
-            return unpack(value, depth - 1)
-        if op == INSERT:
-            at, items = value
-            if at is None or _is_position(at):
-                return at, [unpack(each, depth) for each in _listed(items)]
-        elif op == SPLICE:
-            start, stop, items = value
-            if _is_position(start) and _is_position(stop) and start <= stop:
-                return start, stop, [unpack(each, depth) for each in _listed(items)]
-        elif op in (ADD, DISCARD):
-            return list(dict.fromkeys(unpack(each, depth) for each in _listed(value)))
-        elif op == UPDATE:
-            return {unpack(key, depth): unpack(each, depth) for key, each in _listed(value)}
-        elif op == ORDER:
-            if sorted(_listed(value)) == list(range(len(value))) and all(map(_is_position, value)):
-                return value
-        elif op in (DELETE, CLEAR):
-            return None
-    except (TypeError, ValueError):
-        pass
-    name = _NAMES[op] if type(op) is int and 0 <= op < len(_NAMES) else f"number {op!r:.20}"
-    raise ProtocolError(f"a delta of the operation {name} cannot have the value {value!r:.80}")
+        if type(path[0]) is str and len(path) <= DEEPEST:
+            for step in path:
+                if type(step) not in SCALARS:
+                    hash(unpack(step))
+            if op == SET:
+                return unpack(value)
+            if op == INSERT:
+                at, items = value
+                if at is None or _is_position(at):
+                    return at, [unpack(each) for each in _listed(items)]
+            elif op == SPLICE:
+                start, stop, items = value
+                if _is_position(start) and _is_position(stop) and start <= stop:
+                    return start, stop, [unpack(each) for each in _listed(items)]
+            elif op in (ADD, DISCARD):
+                return list(dict.fromkeys(unpack(each) for each in _listed(value)))
+            elif op == UPDATE:
+                return {unpack(key): unpack(each) for key, each in _listed(value)}
+            elif op == REORDER:
+                if all(map(_is_position, _listed(value))) and sorted(value) == list(range(len(value))):
+                    return value
+            elif op in (DELETE, CLEAR):
+                return None
+    except (TypeError, ValueError, LookupError) as err:
+        raise ProtocolError(f"no honest peer sends this delta: {err}") from err
+    raise ProtocolError("no honest peer sends this delta")
 
 
 def _is_position(value: Any) -> bool:
@@ -175,7 +186,7 @@ def _reopened(delta: Delta, taken: list[_Step]) -> Any:
     value = _opened(delta)
     for _, _, was in taken:
         if delta.op == SET:
-            return was if type(value) not in ATOMS else value
+            return was if type(value) not in SCALARS else value
         if delta.op == INSERT:
             return value[0], was[2]
         if delta.op == SPLICE:
@@ -206,7 +217,7 @@ def _closed(op: int, value: Any) -> Any:
 
 
 def _repacked(value: Any) -> Any:
-    if type(value) in ATOMS:
+    if type(value) in SCALARS:
         return value
     try:
         return pack(value)
@@ -218,31 +229,31 @@ def _repacked(value: Any) -> Any:
 
 
 class _Editor:
-    """Performs operations on a state: in place, or (with an attribute's name) on a draft of that attribute.
+    """Performs operations on a state: in place, or (with names) on a draft of these attributes.
 
     A draft copies a container when it is first touched, and nothing else: it costs the containers on the way.
     """
 
     __slots__ = ("adopt", "drafted", "fresh", "name", "renew", "reseat", "root", "state")
 
-    def __init__(self, state: dict[str, Any], drafted: str | None = None) -> None:
+    def __init__(self, state: dict[str, Any], drafted: tuple[str, ...] | None = None) -> None:
         self.state = state
         self.drafted = drafted
         self.root: dict[str, Any] = state
         self.adopt = getattr(state, "adopt", None)
         self.reseat = getattr(state, "reseat", None)
         if drafted is not None:
-            self.root = {drafted: state[drafted]} if drafted in state else {}
+            self.root = {name: state[name] for name in drafted if name in state}
             self.fresh: dict[int, Any] = {}  # copies, by their identity, and kept so that it stays theirs
             self.renew = getattr(state, "renew", None)
 
     def publish(self) -> None:
-        """Let the draft take the attribute's place, in one step."""
-        assert self.drafted is not None
-        if self.drafted in self.root:
-            dict.__setitem__(self.state, self.drafted, self.root[self.drafted])
-        else:
-            dict.pop(self.state, self.drafted, None)
+        """Let the draft of each attribute take its place."""
+        for name in self.drafted or ():
+            if name in self.root:
+                dict.__setitem__(self.state, name, self.root[name])
+            else:
+                dict.pop(self.state, name, None)
 
     def perform(self, op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
         """Do it, and return what takes it back; None where it does not fit."""
@@ -274,7 +285,7 @@ class _Editor:
             step = path[position]
             parent, key = node, step
             if isinstance(node, dict):
-                if type(step) not in ATOMS:
+                if type(step) not in SCALARS:
                     key = _key(step)
                 node = dict.get(node, key, _MISSING)
             elif isinstance(node, list) and type(step) is int and 0 <= step < len(node):
@@ -300,7 +311,7 @@ class _Editor:
         return copy
 
     def _adopted(self, value: Any, parent: Any, key: Any) -> Any:
-        if self.adopt is None or type(value) in ATOMS:
+        if self.adopt is None or type(value) in SCALARS:
             return value
         return self.adopt(value, self.state if parent is self.root else parent, key)
 
@@ -311,8 +322,11 @@ class _Editor:
         return [(DELETE, path, None)] if before is _MISSING else [(SET, path, before)]
 
     def _delete(self, node: dict[Any, Any], path: tuple[Any, ...]) -> list[_Step] | None:
-        before = dict.pop(node, _key(path[-1]), _MISSING)
-        return None if before is _MISSING else [(SET, path, before)]
+        key = _key(path[-1])
+        if key not in node:
+            return None
+        stored = _stored(node, key)
+        return [(SET, path if stored is key else (*path[:-1], pack(stored)), dict.pop(node, key))]
 
     def _change_list(self, node: list[Any], op: int, path: tuple[Any, ...], value: Any) -> list[_Step] | None:
         size = len(node)
@@ -323,12 +337,12 @@ class _Editor:
             start, stop, items = value
         elif op == CLEAR:
             start, stop, items = 0, size, []
-        elif op == ORDER and len(value) <= size:
+        elif op == REORDER and len(value) <= size:
             list.__setitem__(node, slice(len(value)), [list.__getitem__(node, at) for at in value])
             back = [0] * len(value)
             for at, was in enumerate(value):
                 back[was] = at
-            return [(ORDER, path, back)]
+            return [(REORDER, path, back)]
         else:
             return None
         if stop > size:
@@ -348,7 +362,7 @@ class _Editor:
             set.update(node, changed)
             return [(DISCARD, path, changed)]
         if op in (DISCARD, CLEAR):
-            changed = [each for each in value if each in node] if op == DISCARD else list(node)
+            changed = [_stored(node, each) for each in value if each in node] if op == DISCARD else list(node)
             set.difference_update(node, changed)
             return [(ADD, path, changed)]
         return None
@@ -363,7 +377,8 @@ class _Editor:
                 dict.__setitem__(node, key, self._adopted(each, node, key))
             return [(DISCARD, path, added), (UPDATE, path, replaced)]
         if op in (DISCARD, CLEAR):
-            gone = {key: node[key] for key in value if key in node} if op == DISCARD else dict(node)
+            keys = list(node) if op == CLEAR else [_stored(node, key) for key in value if key in node]
+            gone = {key: node[key] for key in keys}
             for key in gone:
                 dict.__delitem__(node, key)
             return [(UPDATE, path, gone)]
@@ -371,14 +386,33 @@ class _Editor:
 
 
 def _key(step: Any) -> Any:
-    if type(step) in ATOMS:
-        return step
-    key = unpack(step)
-    try:
-        hash(key)
-    except TypeError:
-        raise ProtocolError(f"a delta's path has a step that is no key: {step!r:.80}") from None
-    return key
+    return step if type(step) in SCALARS else unpack(step)
+
+
+class _Stored:
+    """Finds the element of a set, or the key of a dictionary, that is there for an equal one: 1 for True."""
+
+    __slots__ = ("found", "like")
+
+    def __init__(self, like: Any) -> None:
+        self.like = self.found = like
+
+    def __hash__(self) -> int:
+        return hash(self.like)
+
+    def __eq__(self, other: object) -> bool:
+        if other == self.like:
+            self.found = other
+            return True
+        return False
+
+
+def _stored(container: Any, like: Any) -> Any:
+    """``like`` as the container has it, and as it is put back one day."""
+    if type(like) is str:
+        return like
+    stored = _Stored(like)
+    return stored.found if stored in container else like
 
 
 # -- conflicts -------------------------------------------------------------------------------------
@@ -400,8 +434,8 @@ def conflicts(later: Delta, unseen: Delta) -> bool:
         return False
     try:
         return _overwrites(later, unseen)
-    except (TypeError, ValueError, LookupError) as err:
-        raise ProtocolError(f"a delta's value does not suit its operation: {err}") from err
+    except (TypeError, ValueError, LookupError):
+        return False  # one of them is malformed and changes nothing
 
 
 def _overwrites(later: Delta, unseen: Delta) -> bool:
@@ -412,40 +446,21 @@ def _overwrites(later: Delta, unseen: Delta) -> bool:
     if len(one) == len(other):
         if places == (False, False):
             return _meet(later, unseen)
-        if places == (False, True):
-            return not _merges_into(later, unseen)
         return True
     if len(one) > len(other):
         return places[1] or _touches(unseen, one[shorter])
     return places[0] or _touches(later, other[shorter])
 
 
-def _merges_into(later: Delta, unseen: Delta) -> bool:
-    """Whether what ``later`` puts in fits into the container that ``unseen`` has put there."""
-    if later.op == INSERT:
-        return later.value[0] is None and type(unseen.value) is list
-    return later.op in (ADD, DISCARD) and isinstance(_plain(unseen), set)
-
-
-def _plain(delta: Delta) -> Any:
-    return unpack(delta.value) if delta.op == SET else None
-
-
 def _meet(later: Delta, unseen: Delta) -> bool:
     """Of two operations on the same container."""
-    if later.op == INSERT and later.value[0] is None:
-        return False
-    if later.op == CLEAR:
+    if CLEAR in (later.op, unseen.op):
         return True
-    if unseen.op == CLEAR:
-        return later.op not in (ADD, DISCARD)
     if later.op == unseen.op and later.op in (ADD, DISCARD):
         return False
     keys, others = _keys(later), _keys(unseen)
     if keys is not None and others is not None:
         return any(key in others for key in keys)
-    if unseen.op == INSERT and unseen.value[0] is None:
-        return False
     (start, stop), (other_start, other_stop) = _range(later), _range(unseen)
     return start < other_stop and other_start < stop
 
@@ -464,7 +479,7 @@ def _range(delta: Delta) -> tuple[float, float]:
     if delta.op == SPLICE:
         start, stop, items = delta.value
         return start, stop if len(items) == stop - start else float("inf")
-    return (0, len(delta.value)) if delta.op == ORDER else (0, float("inf"))
+    return (0, len(delta.value)) if delta.op == REORDER else (0, float("inf"))
 
 
 def _touches(delta: Delta, step: Any) -> bool:

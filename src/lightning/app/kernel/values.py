@@ -13,10 +13,10 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
 from math import copysign
-from operator import ne
+from operator import eq, ne
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec.msgpack import Ext
@@ -30,7 +30,7 @@ TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN = range(1, 8)
 MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = range(8, 16)
 
 _ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
-_SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
+SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
 _LOW, _HIGH = -(2**63), 2**64
 _SLACK = 4  # what wraps values on a journey, as the list of a call's arguments does
 _NAN = float("nan")
@@ -98,7 +98,8 @@ def pack(value: Any, where: str = "value", depth: int = 0) -> Any:
 
     ``depth`` counts the containers that it is going to be put into.
     """
-    if type(value) in _ATOMS:
+    kind = type(value)
+    if kind in _ATOMS or (kind is int and _LOW <= value < _HIGH):
         return value
     try:
         return _pack(value, [0] * depth)
@@ -130,6 +131,8 @@ def _packer_for(kind: type, value: Any) -> _Packer:
         return _pack_registered
     if issubclass(kind, Enum):
         return _pack_member
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _pack_named_tuple
     if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return _pack_record
     if kind.__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
@@ -180,7 +183,7 @@ def _plain(values: list[Any]) -> bool:
     kinds = set(map(type, values))
     if kinds <= _ATOMS:
         return True
-    if not kinds <= _SCALARS:
+    if not kinds <= SCALARS:
         return False
     try:
         _encode(values)
@@ -208,7 +211,7 @@ def _pack_tuple(value: tuple[Any, ...], above: list[int]) -> Ext:
 
 def _pack_dict(value: dict[Any, Any], above: list[int]) -> Any:
     plain = dict(value)
-    plain_keys = _plain(list(plain))
+    plain_keys = _plain(list(plain)) and all(map(eq, plain, plain))
     if plain_keys and _plain(list(plain.values())):
         return plain
     keys = list(plain) if plain_keys else [_pack_part(each, above, "a key of ") for each in plain]
@@ -224,10 +227,16 @@ def _pack_dict(value: dict[Any, Any], above: list[int]) -> Any:
 
 
 def _pack_part(value: Any, above: list[int], named: str) -> Any:
+    """A key or an element: it is looked up by what equals it, so its own copies must."""
     try:
-        return _pack(value, above)
+        packed = _pack(value, above)
+        if value != (unpack(packed) if type(packed) is Ext else packed):
+            raise _Refused(
+                f"{value!r:.60} does not equal its own copy and would never be found again; use a name"
+            )
     except _Refused as refused:
         raise refused.named(named, "") from None
+    return packed
 
 
 def _sorted(value: Iterable[Any], above: list[int]) -> bytes:
@@ -259,14 +268,22 @@ def _pack_member(value: Enum, above: list[int]) -> Ext:
 
 
 def _pack_record(value: Any, above: list[int]) -> Ext:
-    name = _class_name(type(value))
+    return _pack_fields(value, [each.name for each in fields(value)], above)
+
+
+def _pack_named_tuple(value: Any, above: list[int]) -> Ext:
+    return _pack_fields(value, value._fields, above)
+
+
+def _pack_fields(value: Any, names: Iterable[str], above: list[int]) -> Ext:
+    cls = _class_name(type(value))
     told: dict[str, Any] = {}
-    for each in fields(value):
+    for name in names:
         try:
-            told[each.name] = _pack(getattr(value, each.name), above)
+            told[name] = _pack(getattr(value, name), above)
         except _Refused as refused:
-            raise refused.named("", f".{each.name}") from None
-    return Ext(RECORD, _encode([name, told]))
+            raise refused.named("", f".{name}") from None
+    return Ext(RECORD, _encode([cls, told]))
 
 
 def _pack_path(value: PurePath, above: list[int]) -> Ext:
@@ -294,6 +311,11 @@ def _class_name(cls: type) -> str:
         raise _Refused(
             f"{cls.__name__} is made inside a function, where nobody finds it again; move the class to the "
             "top level of its module"
+        )
+    if "." not in cls.__qualname__ and _resolve(name) is not cls:  # a nested one may be in the making
+        raise _Refused(
+            f"the class {cls.__name__} is not what {cls.__module__} has under this name, so nobody finds it "
+            "again; define it at the top level of its module, under its own name"
         )
     return name
 
@@ -334,14 +356,14 @@ _BASES: tuple[tuple[type, _Packer], ...] = (
 def unpack(packed: Any) -> Any:
     """The value, in fresh plain containers; ``ProtocolError`` where ``packed`` is not what ``pack`` gives."""
     kind = type(packed)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return packed
     return _unpack(packed, 0)
 
 
 def _unpack(packed: Any, depth: int) -> Any:
     kind = type(packed)
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return packed
     if depth > DEEPEST + _SLACK:
         raise ProtocolError(f"a value is nested more than {DEEPEST} levels deep")
@@ -360,7 +382,7 @@ def _unpack(packed: Any, depth: int) -> Any:
 
 
 def _unpack_all(packed: list[Any], depth: int) -> list[Any]:
-    if set(map(type, packed)) <= _SCALARS:
+    if set(map(type, packed)) <= SCALARS:
         return list(packed)
     return [_unpack(each, depth + 1) for each in packed]
 
@@ -376,16 +398,23 @@ def _elements(packed: Ext, depth: int) -> list[Any]:
     return _unpack_all(parts, depth - 1)
 
 
-def _unpack_moment(packed: Ext, depth: int) -> datetime:
-    text, key, fold = _parts(packed)
-    moment = datetime.fromisoformat(text).replace(fold=fold)
-    return moment if key is None else moment.replace(tzinfo=ZoneInfo(key))
+def _in_zone(moment: Any, key: str | None, packed: Ext) -> Any:
+    if key is None:
+        return moment
+    try:
+        return moment.replace(tzinfo=ZoneInfo(key))
+    except ZoneInfoNotFoundError:  # this machine has fewer of them than the one that wrote it
+        return Unresolved(key, packed)
 
 
-def _unpack_clock(packed: Ext, depth: int) -> time:
+def _unpack_moment(packed: Ext, depth: int) -> Any:
     text, key, fold = _parts(packed)
-    clock = time.fromisoformat(text).replace(fold=fold)
-    return clock if key is None else clock.replace(tzinfo=ZoneInfo(key))
+    return _in_zone(datetime.fromisoformat(text).replace(fold=fold), key, packed)
+
+
+def _unpack_clock(packed: Ext, depth: int) -> Any:
+    text, key, fold = _parts(packed)
+    return _in_zone(time.fromisoformat(text).replace(fold=fold), key, packed)
 
 
 def _unpack_member(packed: Ext, depth: int) -> Any:
@@ -407,6 +436,8 @@ def _unpack_record(packed: Ext, depth: int) -> Any:
     if type(told) is not dict:
         raise ProtocolError(f"the fields of {name!r} are a {type(told).__name__}, not a dictionary")
     cls = _resolve(name)
+    if cls is not None and issubclass(cls, tuple) and list(getattr(cls, "_fields", ())) == list(told):
+        return tuple.__new__(cls, [_unpack(each, depth) for each in told.values()])
     if cls is None or not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return Unresolved(name, packed)
     record = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
@@ -472,7 +503,7 @@ _UNPACKERS: dict[int, Callable[[Ext, int], Any]] = {
 
 # -- bytes ----------------------------------------------------------------------------------------
 
-_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, OverflowError)
+_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, LookupError, OverflowError)
 
 
 def encode(packed: Any) -> bytes:
@@ -522,7 +553,7 @@ def _canonical(packed: Any) -> Any:
 
 def _canonical_list(packed: list[Any]) -> list[Any]:
     kinds = set(map(type, packed))
-    if kinds <= _SCALARS and not (float in kinds and any(map(ne, packed, packed))):
+    if kinds <= SCALARS and not (float in kinds and any(map(ne, packed, packed))):
         return packed
     return [_canonical(each) for each in packed]
 
@@ -541,6 +572,6 @@ def same(one: Any, other: Any) -> bool:
         return bool(one == other and (one or copysign(1.0, one) == copysign(1.0, other))) or (
             one != one and other != other
         )
-    if kind in _SCALARS:
+    if kind in SCALARS:
         return bool(one == other)
     return canonical(one) == canonical(other)
