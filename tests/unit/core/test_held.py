@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lightning.app.core.state import State
 from lightning.app.errors import StateValueError
 from lightning.app.kernel.delta import CLEAR, INSERT, SET, SPLICE, UPDATE, apply, apply_copy
 from lightning.app.kernel.messages import Delta
@@ -211,6 +212,83 @@ def test_hosts_that_hold_containers_agree_with_everybody(seed: int) -> None:
     network.settle()
     for replica in network.replicas:
         assert same(replica.state, network.state)
+
+
+class Overtaken(Owner):
+    """Somebody else's write slips in between what a thread sees and what it says."""
+
+    slips: Delta | None = None
+
+    def _change(self, delta: Delta) -> None:
+        slips, self.slips = self.slips, None
+        if slips is not None:
+            apply_copy(self.state, slips)
+            apply(self.elsewhere, slips)
+        super()._change(delta)
+
+
+@pytest.mark.parametrize(
+    ("change", "result", "after"),
+    [
+        (lambda it: it.append(3), None, ["foreign", 0, 1, 2, 3]),
+        (lambda it: it.pop(), 2, ["foreign", 0, 1]),
+        (lambda it: it.pop(0), "foreign", [0, 1, 2]),
+        (lambda it: it.insert(1, 9), None, ["foreign", 9, 0, 1, 2]),
+        (lambda it: it.remove(1), None, ["foreign", 0, 2]),
+        (lambda it: it.__setitem__(slice(0, 1), iter("ab")), None, ["a", "b", 0, 1, 2]),
+        (lambda it: it.sort(key=str, reverse=True), None, ["foreign", 2, 1, 0]),
+        (lambda it: it.clear(), None, []),
+    ],
+)
+def test_a_change_of_a_list_is_of_the_list_as_it_is_then(change: Any, result: Any, after: list[Any]) -> None:
+    owner = Overtaken(it=[0, 1, 2])
+    held = owner["it"]
+    owner.slips = Delta(INSERT, ("it",), [0, ["foreign"]])
+    assert change(held) == result
+    assert held == owner.elsewhere["it"] == after
+    assert owner["it"] is held
+
+
+def test_setdefault_gives_what_is_there_then() -> None:
+    owner = Overtaken(it={})
+    held = owner["it"]
+    owner.slips = Delta(SET, ("it", "foreign"), 1)
+    held.setdefault("k", []).append(2)
+    assert held == owner.elsewhere["it"] == {"foreign": 1, "k": [2]}
+
+
+def test_nobody_looks_for_a_place_while_foreign_writes_are_put_in_theirs() -> None:
+    owner = Owner(it=[0], table={})
+    held = owner["it"]
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (held.append("mine"), done.set()))
+
+    class Slow(State):
+        """Lets somebody else try in the middle."""
+
+        def renew(self, node: Any, parent: Any, key: Any) -> Any:
+            copy = super().renew(node, parent, key)
+            thread.start()
+            assert not done.wait(0.05)
+            return copy
+
+    slow = Slow(owner)
+    dict.update(slow, {name: slow.adopt(owner.state.pop(name), slow, name) for name in ("it", "table")})
+    owner.state = slow
+    foreign = Delta(INSERT, ("it",), [None, ["foreign"]])
+    apply_copy(slow, foreign)
+    apply(owner.elsewhere, foreign)
+    thread.join()
+    assert held == slow["it"] == owner.elsewhere["it"] == [0, "foreign", "mine"]
+
+
+def test_what_does_not_fit_leaves_everything_in_its_place() -> None:
+    owner = Owner(it={"k": [1]})
+    table, held = owner["it"], owner["it"]["k"]
+    assert not apply_copy(owner.state, Delta(SET, ("it", "k", 5), 1)).fitted
+    held.append(2)
+    table["j"] = 3
+    assert owner["it"] == owner.elsewhere["it"] == {"k": [1, 2], "j": 3}
 
 
 def test_threads_take_turns() -> None:

@@ -11,7 +11,17 @@ import weakref
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from lightning.app.core.tracked import FIXED, Node, Owner, Top, TrackedDict, TrackedList, TrackedSet, is_there
+from lightning.app.core.tracked import (
+    FIXED,
+    Node,
+    Overtaken,
+    Owner,
+    Top,
+    TrackedDict,
+    TrackedList,
+    TrackedSet,
+    is_there,
+)
 from lightning.app.kernel.values import SCALARS
 
 __all__ = ["Owner", "State", "TrackedDict", "TrackedList", "TrackedSet", "is_there"]
@@ -37,8 +47,14 @@ class State(Top):
 
     def reseat(self, node: Any, parent: Any, key: Any) -> Any:
         """What is to be changed at this place: ``node``, or its alias through which the change is made."""
-        alias = self.alias
-        if alias is None or alias._heir is None or alias._newest() is not node:
+        if self.changing is None:
+            return node
+        alias, positional = self.changing
+        if alias._newest() is not node:
+            return node
+        if positional and node is not (alias if alias._seen is None else alias._seen):
+            raise Overtaken
+        if alias is node:
             return node
         alias._heir = None
         node._give_to(alias, weakref.ref(parent), key)

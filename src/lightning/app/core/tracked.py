@@ -40,27 +40,47 @@ class Owner(Protocol):
 class Top(dict[str, Any]):
     """The dictionary of attributes, in which the paths of containers begin."""
 
-    __slots__ = ("__weakref__", "alias", "owner")
+    __slots__ = ("__weakref__", "changing", "owner")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__()
         self.owner = owner
-        self.alias: Node | None = None  # through which the change under way is made
+        self.changing: Change | None = None  # the one under way, when it is made through a container
+
+    @property
+    def guard(self) -> threading.RLock:
+        """Held while copies take the place of containers: meanwhile no path leads anywhere."""
+        return _guard
 
 
 def FIXED() -> None:  # stands where a parent's reference would
     """The parent of containers inside what does not change: tuples, frozen dataclasses."""
 
 
+# Two locks. A turn is held through a whole change, so it comes before any lock of the component's. The guard is
+# held for a look at where a container is, so it comes after them: who puts foreign writes in place holds both.
 _turn = threading.RLock()
+_guard = threading.RLock()
 
 
-def _new_turn() -> None:
-    global _turn
+def _new_locks() -> None:
+    global _turn, _guard
     _turn = threading.RLock()
+    _guard = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_new_turn)  # the thread that held it does not exist in the child
+os.register_at_fork(after_in_child=_new_locks)  # the thread that held one does not exist in the child
+
+
+class Change(NamedTuple):
+    """A change that is made through a container, and whether it counts positions in what it has seen."""
+
+    node: Node
+    positional: bool
+
+
+class Overtaken(Exception):
+    """Somebody else wrote to the list between a look at its positions and the change: look again."""
 
 
 def _mutation(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
@@ -69,9 +89,14 @@ def _mutation(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[
     @wraps(method)
     def mutate(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         with _turn:
-            if self._heir is not None:
-                self._catch_up()
-            return method(self, *args, **kwargs)
+            while True:
+                if self._heir is not None:
+                    self._catch_up()
+                self._seen = self._heir
+                try:
+                    return method(self, *args, **kwargs)
+                except Overtaken:
+                    continue
 
     return mutate
 
@@ -89,14 +114,12 @@ class _Place(NamedTuple):
         self._tell(node, Delta(op, (*self.path, step), value))
 
     def _tell(self, node: Node, delta: Delta) -> None:
-        if node._heir is None:
-            self.state.owner._change(delta)
-            return
-        self.state.alias = node
+        appends = delta.op == d.INSERT and delta.value[0] is None
+        self.state.changing = Change(node, isinstance(node, list) and not appends)
         try:
             self.state.owner._change(delta)
         finally:
-            self.state.alias = None
+            self.state.changing = None
 
     def pack(self, value: Any, *steps: Any) -> Any:
         """The packed form of what is to be put below here."""
@@ -130,10 +153,17 @@ class Node:
     _up: Any  # a weak reference to the parent; None, or of a parent that is gone: a container by itself
     _key: Any  # under which it was put there
     _heir: Any  # the copy that took its place
+    _seen: (
+        Any  # the heir that this was equal to when the change under way began; None: it was itself in place
+    )
     _holds: bool  # whether tracked containers have ever been put in
 
     def _place(self) -> _Place | None:
         """Where this container is. None when it is not part of a state (any more)."""
+        with _guard:
+            return self._find_place()
+
+    def _find_place(self) -> _Place | None:
         steps: list[Any] = []
         node: Any = self._newest()
         while True:
@@ -169,12 +199,13 @@ class Node:
 
     def _catch_up(self) -> None:
         """An alias is about to be changed: first let it be what its heir is."""
-        newest = self._newest()
-        if newest._place() is None:  # they are both out of the state, and each is a container by itself
-            self._heir = self._up = None
-            return
-        self._heir = newest
-        self._take(newest)
+        with _guard:
+            newest = self._newest()
+            if newest._find_place() is None:  # both are out of the state, each a container by itself
+                self._heir = self._up = None
+                return
+            self._heir = newest
+            self._take(newest)
 
     def _give_to(self, other: Any, up: Any, key: Any) -> None:
         """Let ``other`` be what this is, with the same parts, at this place."""
@@ -219,10 +250,10 @@ def is_there(value: Any, before: Any) -> bool:
 class TrackedList(list[Any], Node):
     """A list in a state."""
 
-    __slots__ = ("__weakref__", "_heir", "_holds", "_key", "_up")
+    __slots__ = ("__weakref__", "_heir", "_holds", "_key", "_seen", "_up")
 
     def __init__(self) -> None:
-        self._up = self._key = self._heir = None
+        self._up = self._key = self._heir = self._seen = None
         self._holds = False
 
     def _take(self, other: Any) -> None:
@@ -291,8 +322,18 @@ class TrackedList(list[Any], Node):
     def reverse(self) -> None:
         self._arrange(list(range(len(self)))[::-1])
 
-    @_mutation
     def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            try:
+                value = list(value)  # once, however often the change must be begun
+            except TypeError as err:
+                raise (
+                    err if hasattr(value, "__iter__") else TypeError("can only assign an iterable")
+                ) from None
+        self._assign(index, value)
+
+    @_mutation
+    def _assign(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step == 1:
@@ -353,10 +394,7 @@ class TrackedList(list[Any], Node):
         return at
 
     def _packed(self, place: _Place, values: Iterable[Any], start: int) -> list[Any]:
-        try:
-            items = list(values)
-        except TypeError as err:
-            raise err if hasattr(values, "__iter__") else TypeError("can only assign an iterable") from None
+        items = list(values)
         try:
             return list(pack(items, depth=len(place.path) - 1))
         except StateValueError:  # say it again, of the item
@@ -387,10 +425,10 @@ class TrackedList(list[Any], Node):
 class TrackedDict(dict[Any, Any], Node):
     """A dictionary in a state."""
 
-    __slots__ = ("__weakref__", "_heir", "_holds", "_key", "_up")
+    __slots__ = ("__weakref__", "_heir", "_holds", "_key", "_seen", "_up")
 
     def __init__(self) -> None:
-        self._up = self._key = self._heir = None
+        self._up = self._key = self._heir = self._seen = None
         self._holds = False
 
     def _take(self, other: Any) -> None:
@@ -478,10 +516,10 @@ class TrackedDict(dict[Any, Any], Node):
 class TrackedSet(set[Any], Node):
     """A set in a state."""
 
-    __slots__ = ("_heir", "_holds", "_key", "_up")
+    __slots__ = ("_heir", "_holds", "_key", "_seen", "_up")
 
     def __init__(self) -> None:
-        self._up = self._key = self._heir = None
+        self._up = self._key = self._heir = self._seen = None
         self._holds = False
 
     def _take(self, other: Any) -> None:

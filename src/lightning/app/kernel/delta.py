@@ -13,7 +13,7 @@ to be changed on a copy through ``renew``, and one that is to be changed in plac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import msgspec
@@ -92,11 +92,11 @@ def apply_copy(state: dict[str, Any], delta: Delta) -> Undo:
         opened = _opened(delta)
     except ProtocolError:
         return _UNFIT
-    draft = _Editor(state, delta.path[:1])
-    undo = _kept(draft.perform(delta.op, delta.path, opened))
-    if undo.fitted:
+    with _guard(state):
+        draft = _Editor(state, delta.path[:1])
+        inverse = draft.perform(delta.op, delta.path, opened)
         draft.publish()
-    return undo
+    return _kept(inverse)
 
 
 def rebase(
@@ -112,16 +112,24 @@ def rebase(
     of the state. (In a dictionary that lies in a list, the order of keys may come to differ, when the removal
     of a key met an insertion into the list.)
     """
-    theirs = []
+    theirs: list[_Step] = []
     for delta in foreign:
         with suppress(ProtocolError):
             theirs.append((delta.op, delta.path, _opened(delta)))
     names = tuple({path[0] for _, path, _ in theirs})
-    redone = list(mine)
-    draft = _Editor(state, names)
+    with _guard(state):
+        draft = _Editor(state, names)
+        redone = _redone(draft, names, list(mine), theirs)
+        draft.publish()
+    return redone
+
+
+def _redone(
+    draft: _Editor, names: tuple[str, ...], mine: list[tuple[Delta, Undo]], theirs: list[_Step]
+) -> list[tuple[Delta, Undo]]:
     again: list[tuple[int, list[_Step]]] = []
-    for position in range(len(redone) - 1, -1, -1):
-        delta, undo = redone[position]
+    for position in range(len(mine) - 1, -1, -1):
+        delta, undo = mine[position]
         if delta.path[0] in names:
             taken: list[_Step] = []
             for step in undo.deltas:
@@ -130,10 +138,13 @@ def rebase(
     for op, path, opened in theirs:
         draft.perform(op, path, opened)
     for position, taken in reversed(again):
-        delta = redone[position][0]
-        redone[position] = delta, _kept(draft.perform(delta.op, delta.path, _reopened(delta, taken)))
-    draft.publish()
-    return redone
+        delta = mine[position][0]
+        mine[position] = delta, _kept(draft.perform(delta.op, delta.path, _reopened(delta, taken)))
+    return mine
+
+
+def _guard(state: dict[str, Any]) -> AbstractContextManager[Any]:
+    return getattr(state, "guard", None) or nullcontext()
 
 
 # -- values on their way in and out ----------------------------------------------------------------
