@@ -78,7 +78,9 @@ def notes(results: Results, rows: list[Row]) -> list[str]:
     for name, count in results.left_behind.items():
         said.append(f"{name} left {count} processes running after its end; they were ended")
     for name, count in results.hung.items():
-        said.append(f"{name} did not end by itself in {count} runs; it was ended")
+        said.append(
+            f"{name} had not ended 20 s after it was done or interrupted, in {count} runs; it was ended"
+        )
     return said
 
 
@@ -106,7 +108,7 @@ def _line(results: Results, row: Row, figure: Figure, peers: list[str]) -> list[
         cells[1] = f"{number(middle)} ({number(figure.best(ours))}) {figure.unit}"
         if budget is not None:
             cells[3] = (
-                "met" if figure.meets(middle, budget) else f"{1 / figure.advantage(middle, budget):.1f}x over"
+                "met" if figure.meets(middle, budget) else f"{1 / figure.advantage(middle, budget):.3g}x over"
             )
     elif OURS in results.failures[row.name]:
         cells[1] = "failed"

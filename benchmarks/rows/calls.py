@@ -1,8 +1,8 @@
 """Sequential calls: the flow calls, a work in a process of its own answers with its pid, the flow goes on.
 
 What a call may cost depends on the disk, so the budget under ``full`` is reckoned from a pipe's round trip
-and a commit, measured on the same disk just before. Afterwards the journal is opened and its turns are
-counted: a call that was fast because it was not written down would show.
+and a commit, measured on the same disk just before and just after. Then the journal is opened and its
+turns are counted: a call that was fast because it was not written down would show.
 """
 
 from typing import Any
@@ -30,20 +30,24 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     if subject is not OURS:
         rate, raw = _run(bench, subject, count, "full")
         return Sample(dict.fromkeys(DURABILITIES, rate), raw)
-    costs = machine.costs(CACHE)
-    allowed = 4 * costs.round_trip + 1.3 * costs.commit
-    raw_of: dict[str, Any] = {"round_trips_s": costs.round_trips, "commits_s": costs.commits}
+    raw_of: dict[str, Any] = {}
     figures: dict[str, float] = {}
-    for durability in DURABILITIES:
+    before = machine.costs(CACHE)
+    figures["full"], raw_of["full"] = _run(bench, subject, count, "full")
+    costs = before.and_also(machine.costs(CACHE))
+    for durability in ("process", "off"):
         figures[durability], raw_of[durability] = _run(bench, subject, count, durability)
+    raw_of |= {"round_trips_s": costs.round_trips, "commits_s": costs.commits}
+    allowed = 4 * costs.round_trip + 1.3 * costs.commit
     left = ", ".join(
         f"{durability} {raw_of[durability]['turns']:,} ({raw_of[durability]['returned']:,})"
         for durability in DURABILITIES
     )
     notes = (
-        f"a pipe's round trip {costs.round_trip * 1e6:.0f} us, a FULL commit {costs.commit * 1e6:.0f} us: "
+        f"last round: a pipe's round trip {costs.round_trip * 1e6:.0f} us, "
+        f"a FULL commit {costs.commit * 1e6:.0f} us: "
         f"4 and 1.3 of them are {allowed * 1e6:.0f} us, or {1 / allowed:,.0f} calls/s",
-        f"turns (answers) in the journal for {count:,} calls: {left}",
+        f"last round: turns (answers) in the journal for {count:,} calls: {left}",
     )
     return Sample(figures, raw_of, budgets={"full": 1 / allowed}, notes=notes)
 

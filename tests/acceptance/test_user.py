@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,45 @@ def test_a_refusal_keeps_its_exit_code_whatever_became_of_its_streams(streams: s
     ended = _in_a_shell(f"missing.py --open-ui=false {streams}", tmp_path)
     assert ended.returncode == 3, ended
     assert "Traceback" not in ended.stderr, ended
+
+
+def test_a_page_that_other_machines_reach_is_printed_with_the_token_that_opens_it(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(HELLO.replace('self.stop("all said")', "pass"))
+    terminal = run_app(file.name, "--host", "0.0.0.0", "--port", "0")
+    url = terminal.line(re.compile("View it in your browser: ")).text.rpartition(" ")[2]
+    terminal.line("hello")
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        assert answer.status == 200
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(url.partition("?")[0], timeout=20)
+    terminal.stop()
+
+
+def test_few_descriptors_are_enough_and_high_ones_do_no_harm(write_app: WriteApp) -> None:
+    file = write_app(HELLO)
+    line = "exec 60< <(true); ulimit -n 40; exec "
+    command = f"{line}{sys.executable} -m lightning.app run app {file.name} --open-ui=false --port 0"
+    ended = subprocess.run(["bash", "-c", command], cwd=file.parent, capture_output=True, text=True)
+    assert ended.returncode == 0, ended
+    assert "Traceback" not in ended.stderr, ended
+
+
+def test_a_breakpoint_in_a_flow_without_a_terminal_is_named_and_passed(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(HELLO.replace("self.hello.run()", "breakpoint(); self.hello.run()"))
+    terminal = run_app(file.name)
+    terminal.end(0)
+    assert terminal.printed == ["hello"]
+    assert re.search(r"app\.py:\d+: breakpoint\(\) found no terminal and goes on", terminal.errors)
+
+
+def test_sys_exit_in_a_flow_ends_the_app_with_its_code_and_says_so(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    file = write_app(HELLO.replace('self.stop("all said")', "raise SystemExit(4)"))
+    terminal = run_app(file.name)
+    terminal.end(4)
+    assert terminal.err == ["ERROR: root.run called sys.exit(4)"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.kernel.facts import AnyFact, decode_turn
 from lightning.app.kernel.model import Model, fold
-from tests.acceptance.terminal import Terminal
+from lightning.app.testing import Terminal
 
 PRELUDE = """
 import os, signal, sys, time

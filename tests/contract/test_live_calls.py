@@ -83,8 +83,8 @@ def test_delete_ends_the_process_and_another_work_may_take_the_name(stage: Stage
                 self.pid = 0
 
             def run(self):
-                self.pid = os.getpid()
                 print("work", self.number)
+                self.pid = os.getpid()
                 time.sleep(600)
 
         class Flow(L.LightningFlow):

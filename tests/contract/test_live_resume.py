@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from lightning.app.kernel import facts as f
-from tests.acceptance.terminal import Terminal
+from lightning.app.testing import Terminal
 
 from .live import Stage, printed
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from lightning.app.kernel import facts as f
 
 from .live import Stage, printed
@@ -440,3 +442,56 @@ def test_a_result_of_up_to_16_mb_travels_and_a_larger_one_says_payload(stage: St
     sizes, message = printed(terminal)
     assert sizes == f"{(16 << 20) - 100} None {(16 << 20) + 1}"
     assert "Payload" in message
+
+
+@pytest.mark.parametrize(
+    ("large", "named"),
+    [
+        ("self.work.large = bytes(70 << 20)", "root.work.large: a Write message"),
+        ("self.work.run(bytes(70 << 20))", "root.work.run(...): a Call message"),
+    ],
+)
+def test_what_is_too_large_to_be_sent_is_named_with_the_remedy(large: str, named: str, stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def run(self, x=None):
+                self.ready = True
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.work = Work(parallel=True)
+
+            def run(self):
+                if not hasattr(self.work, "ready"):
+                    self.work.run()
+                else:
+                    LARGE
+
+        app = L.LightningApp(Flow())
+        """.replace("LARGE", large)
+    )
+    terminal.end(1)
+    assert named in terminal.errors
+    assert "Payload" in terminal.errors
+
+
+def test_a_work_whose_state_is_too_large_to_be_sent_is_named_with_the_remedy(stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def __init__(self):
+                super().__init__()
+                self.one = self.two = bytes(40 << 20)
+
+            def run(self):
+                print("never")
+
+        app = L.LightningApp(Work())
+        """
+    )
+    terminal.end(1)
+    assert printed(terminal) == []
+    assert "root: a Begin message" in terminal.errors
+    assert "Payload" in terminal.errors

@@ -140,7 +140,9 @@ def test_ctrl_c_at_the_prompt_ends_neither_the_work_nor_the_app(start: Start) ->
 
 
 def test_quitting_fails_the_call(start: Start) -> None:
-    terminal = start(WORK.format(stop="breakpoint()", second="").replace("self.stop(", "self.fail('BdbQuit:' + "))
+    terminal = start(
+        WORK.format(stop="breakpoint()", second="").replace("self.stop(", "self.fail('BdbQuit:' + ")
+    )
     terminal.await_text("(Pdb) ")
     terminal.type("q\n")
     assert terminal.await_end() == 1
@@ -150,14 +152,14 @@ def test_quitting_fails_the_call(start: Start) -> None:
 def test_two_works_that_stop_have_the_terminal_one_after_the_other(start: Start) -> None:
     terminal = start(WORK.format(stop="breakpoint()", second="self.two.run('two')"))
     terminal.await_text("(Pdb) ")
-    terminal.type("p 'first is ' + name\n")
-    terminal.await_text("'first is ")
+    terminal.type("p (answer, name)\n")
+    terminal.await_text("(42, '")
     first = terminal.await_text("'")
     terminal.await_text("(Pdb) ")
     terminal.type("c\n")
     terminal.await_text("(Pdb) ")
-    terminal.type("p 'second is ' + name\n")
-    terminal.await_text("'second is ")
+    terminal.type("p (answer, name)\n")
+    terminal.await_text("(42, '")
     assert {first, terminal.await_text("'")} == {"one", "two"}
     terminal.await_text("(Pdb) ")
     terminal.type("c\n")
@@ -195,5 +197,5 @@ def test_without_a_terminal_one_line_names_the_remedy_and_the_app_goes_on(tmp_pa
     )
     assert ended.returncode == 0
     (told,) = [line for line in ended.stderr.splitlines() if "breakpoint()" in line]
-    assert f"{tmp_path}/app.py:5" in told
+    assert f"{tmp_path}/app.py:6" in told
     assert "--debug" in told

@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType, TracebackType
@@ -71,12 +72,11 @@ def _make() -> Pdb:
         """Python's own, on a terminal that it holds only while it asks."""
 
         def interaction(self, frame: FrameType | None, traceback: TracebackType | None) -> None:
-            with _held_terminal() as (stdin, stdout):
+            with _held_terminal() as (stdin, stdout), _interruptible():
                 self.stdin, self.stdout = stdin, stdout
                 super().interaction(frame, traceback)
 
-    # Ctrl-C at the prompt ends a command; while the code goes on, it is the runtime's. Our own frames are
-    # none of the user's business.
+    # While the code goes on, Ctrl-C is the runtime's. Our own frames are none of the user's business.
     return Debugger(stdin=sys.__stdin__, stdout=sys.__stderr__, nosigint=True, skip=["lightning.app.*"])
 
 
@@ -94,6 +94,19 @@ def _held_terminal() -> Iterator[tuple[IO[str], IO[str]]]:
         stdin = held.enter_context(open(terminal, closefd=False))
         stdout = held.enter_context(open(terminal, "w", closefd=False))
         yield stdin, stdout
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end what is done at the prompt, not the work or the app."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from lightning.app.errors import LightningError
 from lightning.app.runtime import loader
 from lightning.app.runtime.options import Options
 from lightning.app.runtime.serve import STARTING, StoppedEarly, run, stop_on_signals
+from lightning.app.runtime.signals import leave_undisturbed
 from lightning.app.runtime.streams import complain, have_streams, leave_streams, say
 
 
@@ -40,4 +41,5 @@ class MultiProcessRuntime:
             complain(f"Error: {err}")
             code = err.exit_code
         leave_streams()
+        leave_undisturbed(code)
         sys.exit(code)

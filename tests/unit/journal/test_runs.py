@@ -309,3 +309,8 @@ def test_locking_twice_is_the_same_as_once(runs: Runs) -> None:
     run.release()
     assert not run.live
     run.release()
+
+
+def test_a_run_is_named_as_asked_or_after_its_file(runs: Runs) -> None:
+    assert runs.create("folder/train.py").meta.name == "train"
+    assert runs.create("folder/train.py", (), "nightly").meta.name == "nightly"

@@ -312,3 +312,14 @@ def test_a_folder_without_permission_is_named_with_the_way_out(tmp_path: Path) -
     for name, line in zip(names, said.stdout.splitlines(), strict=True):
         assert line.startswith(f"{folder / name}: permission denied; ")
         assert line.endswith("choose another folder with --runs-dir")
+
+
+def test_a_disk_that_fills_up_while_several_turns_are_committed_is_named(tmp_path: Path) -> None:
+    journal = SqliteJournal.open(tmp_path / "journal.sqlite")
+    journal._connection.pragma("max_page_count", 30)
+    for _ in range(3):
+        journal.append(1.0, bytes(100_000))
+    with pytest.raises(JournalError, match="the disk is full") as caught:
+        journal.commit()
+    refuses_everything(journal, caught.value)
+    journal.close()

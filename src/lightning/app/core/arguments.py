@@ -16,7 +16,7 @@ from typing import Any
 from lightning.app.errors import CallError, StateValueError
 from lightning.app.kernel.values import Pickled, canonical, encode, pack
 
-_PLAIN = frozenset({type(None), bool, str, bytes})
+_PLAIN = frozenset({type(None), bool, bytes})
 _SMALL = 2**63
 
 
@@ -56,7 +56,10 @@ class Arguments:
         if not kwargs and self.plain and len(args) == len(self.names):
             for value in args:
                 kind = type(value)
-                if kind not in _PLAIN and not (kind is int and -_SMALL <= value < _SMALL):
+                if kind is int:
+                    if not -_SMALL <= value < _SMALL:
+                        break
+                elif kind not in _PLAIN and not (kind is str and value.isascii()):
                     break
             else:  # the common case: a few plain values, for which the encoding is canonical
                 packed = list(args)

@@ -136,7 +136,10 @@ def _let_go(needed: Sequence[int]) -> None:
         plain = stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)
         if plain or (stat.S_ISCHR(state.st_mode) and os.major(state.st_rdev) == _MEMORY_DEVICES):
             continue
-        os.dup2(null, fd, inheritable=False)
+        try:
+            os.dup2(null, fd, inheritable=False)
+        except OSError:  # above a limit that was lowered after it was opened: that number comes no more
+            os.close(fd)
     os.close(null)
 
 

@@ -32,7 +32,7 @@ from lightning.app.core.work import LightningWork
 from lightning.app.engines import birth
 from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
-from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live, unsendable
+from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live
 from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
@@ -153,8 +153,8 @@ class Host:
         _flush_output()
         try:
             self.live.say(outcome, LARGEST_RESULT)
-        except (TooLarge, UnicodeError) as error:
-            self.live.say(self._raised(outcome.call, self._refusal(unsendable(error))))
+        except TooLarge as error:
+            self.live.say(self._raised(outcome.call, self._refusal(str(error))))
 
     def leave(self) -> None:
         """The orderly end: ``on_exit``, and goodbye."""
@@ -314,6 +314,8 @@ class Life:
             self._go_on()
             for said in _together(receive(wait=True)):
                 self._take(*said)
+            if not self._opened:
+                continue  # the object is large, and not here to its end
             if not self._begun:
                 self._begin()
             if not calls:

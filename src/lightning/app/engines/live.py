@@ -26,13 +26,6 @@ _ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
 _ACKNOWLEDGE_BYTES = 1 << 20
 
 
-def unsendable(error: TooLarge | UnicodeError) -> str:
-    """Why a value cannot be sent although it is one, and what to do."""
-    if isinstance(error, TooLarge):
-        return f"{error}; wrap it in lightning.app.storage.Payload"
-    return f"a text in it is no Unicode ({error}); keep it as bytes: text.encode('utf-8', 'surrogateescape')"
-
-
 class Live(Plain):
     """Sends what the work writes, and takes in what others write to it."""
 
@@ -79,7 +72,12 @@ class Live(Plain):
                 seq = self._channel.post(Changed([delta]))
             except (TooLarge, UnicodeError) as error:
                 revert(component._state, undo)
-                raise StateValueError(f"{component._where}.{delta.path[0]}: {unsendable(error)}") from None
+                where = f"{component._where}.{delta.path[0]}"
+                if isinstance(error, TooLarge):
+                    why = f"{error}; wrap it in lightning.app.storage.Payload"
+                else:
+                    why = f"a text that is no Unicode ({error}); keep it as bytes"
+                raise StateValueError(f"{where}: {why}") from None
             self._pending.append((seq, delta, undo))
             self._shadow.follow(delta)
             self._channel.flush()

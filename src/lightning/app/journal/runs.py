@@ -31,6 +31,7 @@ _PROBES = 200  # a look at the lock takes microseconds; so many of them in a row
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
     """What ``meta.json`` says. A run whose process was killed still says "running": only the lock knows."""
 
+    name: str = ""
     app_file: str = ""
     arguments: tuple[str, ...] = ()
     started_at: float = 0.0
@@ -165,7 +166,7 @@ class Runs:
     def __init__(self, folder: Path | str = RUNS_DIR) -> None:
         self.folder = Path(folder).absolute()  # the app may go to another folder
 
-    def create(self, app_file: str = "", arguments: Sequence[str] = ()) -> Run:
+    def create(self, app_file: str = "", arguments: Sequence[str] = (), name: str = "") -> Run:
         """A new run in a folder of its own, for this user's eyes only."""
         try:
             self._prepare()
@@ -173,7 +174,10 @@ class Runs:
         except OSError as err:
             raise named(self.folder, err) from err
         try:
-            run._note(Meta(app_file=app_file, arguments=tuple(arguments), started_at=time.time()))
+            named_so = name or Path(app_file).stem
+            run._note(
+                Meta(name=named_so, app_file=app_file, arguments=tuple(arguments), started_at=time.time())
+            )
             _sync_folder(self.folder)
         except BaseException:
             shutil.rmtree(run.folder, ignore_errors=True)

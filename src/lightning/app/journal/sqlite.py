@@ -130,7 +130,7 @@ class SqliteJournal:
             if self._logged >= _CHECKPOINT_PAGES:
                 self._checkpoint()
         except apsw.Error as err:
-            self._fail(err)
+            self._fail(_first(err))
 
     def read(self, after: int = 0) -> Iterator[Turn]:
         if self._refusal is not None:
@@ -276,6 +276,13 @@ def _worded(path: Path, connection: apsw.Connection | None, err: apsw.Error) -> 
             return Trouble.FAILED.of(path, _code(err))
         case _:
             return JournalError(f"{path}: {err}")
+
+
+def _first(err: apsw.Error) -> apsw.Error:
+    """The failure itself: a full disk makes SQLite roll back, and then the rollback of ``with`` fails too."""
+    while isinstance(err.__context__, apsw.Error):
+        err = err.__context__
+    return err
 
 
 def _code(err: apsw.Error) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
+from lightning.app.kernel.delta import SET
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import Phase, Process
 from lightning.app.kernel.model import Call, WorkLife, conflicting
@@ -161,6 +162,8 @@ class Works:
         if life is None or not current or self.ending:
             return
         self._touched[path] = None
+        if model.components[path].state.get("url"):  # whatever listened there went with the process
+            self.ledger.enter(f.Wrote(path, m.Delta(SET, ("url",), ""), "runtime"))
         told = reason or "it left by itself"
         if life.running is not None and before is not Process.STOPPING:
             call = life.running

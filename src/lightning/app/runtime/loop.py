@@ -8,6 +8,7 @@ a turn that nobody waits on is committed a few milliseconds later, together with
 
 from __future__ import annotations
 
+import gc
 import os
 import selectors
 import signal
@@ -38,6 +39,7 @@ from lightning.app.runtime.clock import Clock, SystemClock
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
+from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
 
 HEARTBEAT = 0.1
@@ -125,6 +127,7 @@ class Runtime:
     def run(self) -> int:
         """Turn after turn, until the app is over. Returns its exit code."""
         self._handle_signals()
+        gc.freeze()  # what is there stays: collections need not look at it again and again
         watchdog = threading.Thread(target=self._watch_passes, name="lightning-watchdog", daemon=True)
         watchdog.start()
         try:
@@ -326,7 +329,8 @@ class Runtime:
             if self._signalled():
                 self._stop_by_signal()
         except SystemExit as err:
-            self.works.end(_exit_code(err), "stopped", str(err.code or ""))
+            told = f"{self.root.name}.run called sys.exit({err.code!r})" if err.code else ""
+            self.works.end(_exit_code(err), "stopped", told)
         except BaseException as err:
             self.passes.undo()
             failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
@@ -382,16 +386,16 @@ class Runtime:
         if self._uncommitted and (orders or now or self.clock.monotonic() >= self._commit_by):
             self.journal.commit()
             self._uncommitted = False
-            if self._told:
-                self.performer.acknowledge(self._told)
-                if not orders:
-                    for link in self._told:
-                        self.performer.flush(link)
-                self._told.clear()
+        durable = not self._uncommitted
+        if durable:
+            self.performer.acknowledge(self._told)
         if orders:
             self.performer.perform(orders)
-            if self.performer.ending is not None and self.ended is None:
-                self._begin_end(self.performer.ending)
+        if durable and self._told:
+            self.performer.tell(self._told)
+            self._told.clear()
+        if self.performer.ending is not None and self.ended is None:
+            self._begin_end(self.performer.ending)
 
     def _begin_end(self, ending: EndApp) -> None:
         """Say why, once, then stop all works in order; what they still say is taken in."""
@@ -408,6 +412,7 @@ class Runtime:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()
         self._close_turn(now=True)
+        self.performer.stop_all()
 
     # -- signals ----------------------------------------------------------------------------------
 
@@ -418,8 +423,7 @@ class Runtime:
         self._wakers = reader, writer
         self.selector.register(reader, selectors.EVENT_READ, self._woken)
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        on_signals(self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signals += 1

@@ -12,8 +12,9 @@ from typing import Any
 
 from lightning.app.core.component import Component
 from lightning.app.core.work import LightningWork
+from lightning.app.engines.channel import TooLarge
 from lightning.app.engines.engine import Engine, Exited, Placement, Started, Worker
-from lightning.app.errors import ChannelClosed, LightningError, PickleError
+from lightning.app.errors import ChannelClosed, LightningError, PickleError, StateValueError
 from lightning.app.kernel import messages as m
 from lightning.app.kernel.facts import Failure
 from lightning.app.kernel.orders import EndApp, Notice, Order, Place, Send, StopWorker
@@ -49,7 +50,7 @@ Event = Said | Left | NotStarted
 class Link:
     """The runtime's end of one worker."""
 
-    __slots__ = ("closed", "incarnation", "path", "taken", "worker")
+    __slots__ = ("closed", "incarnation", "path", "stopped", "taken", "worker")
 
     def __init__(self, path: str, incarnation: int, worker: Worker) -> None:
         self.path = path
@@ -57,6 +58,7 @@ class Link:
         self.worker = worker
         self.taken = 0  # the last message taken in by a turn
         self.closed = False
+        self.stopped = False
 
 
 class Performer:
@@ -127,7 +129,7 @@ class Performer:
             if type(order) is Send:
                 link = self.current.get(order.path)
                 if link is not None and not link.closed:
-                    link.worker.channel.post(order.message)
+                    self._post(link, order.message)
                     posted[link] = None
             elif type(order) is Place:
                 placed = self._place(order)
@@ -136,13 +138,40 @@ class Performer:
             elif type(order) is StopWorker:
                 stopped = self.links.get(order.incarnation)
                 if stopped is not None:
-                    stopped.worker.stop(STOP_GRACE)
+                    self._stop(stopped)
             elif type(order) is Notice:
                 self.log.warning(f"{order.path}: {order.message}")
             elif type(order) is EndApp and self.ending is None:
                 self.ending = order
         for link in posted:
             self.flush(link)
+
+    def _post(self, link: Link, message: m.Message) -> None:
+        try:
+            link.worker.channel.post(message)
+        except TooLarge as err:
+            what = link.path
+            if type(message) is m.Write:
+                what += f".{message.deltas[0].path[0]}"
+            elif type(message) is m.Call:
+                what += ".run(...)"
+            raise StateValueError(
+                f"{what}: {err}; wrap what is large in lightning.app.storage.Payload"
+            ) from None
+
+    def _stop(self, link: Link) -> None:
+        """By a message and by a signal: the user's code may have taken the signal for itself."""
+        if not link.stopped:
+            link.stopped = True
+            if not link.closed:
+                link.worker.channel.post(m.Stop())
+                self.flush(link)
+            link.worker.stop(STOP_GRACE)
+
+    def stop_all(self) -> None:
+        """Whoever is left, also those of components that the model no longer knows."""
+        for link in list(self.links.values()):
+            self._stop(link)
 
     def flush(self, link: Link) -> None:
         if link.closed:
@@ -159,6 +188,13 @@ class Performer:
             if not link.closed:
                 link.worker.channel.acknowledge(link.taken)
 
+    def tell(self, links: Iterable[Link]) -> None:
+        """Let the acknowledgements go, where no message has carried them."""
+        for link in links:
+            if not link.closed:
+                link.worker.channel.post_ack()
+                self.flush(link)
+
     def _place(self, order: Place) -> Link | None:
         work = self._find(order.path)
         assert isinstance(work, LightningWork)
@@ -171,30 +207,34 @@ class Performer:
             self.log.info(
                 f"{order.path} asks for a GPU and this machine has none: it runs on the CPU, as do others"
             )
+        worker: Worker | None = None
         try:
             body = pickle_work(work)
             worker = self.engine.start(
                 Placement(order.path, order.incarnation, work._start_method, environment=environment)
             )
+            link = Link(order.path, order.incarnation, worker)
+            state = {name: pack(value) for name, value in work._state.items()}
+            self._post(
+                link,
+                m.Begin(
+                    self.run_id,
+                    self.epoch,
+                    order.path,
+                    order.incarnation,
+                    body,
+                    state,
+                    self.app_file,
+                    self.app_module,
+                ),
+            )
         except LightningError as err:
+            if worker is not None:
+                worker.stop(0)
             self.inbox.append(NotStarted(order.path, Failure(type(err).__name__, str(err))))
             return None
-        link = Link(order.path, order.incarnation, worker)
         self.links[order.incarnation] = self.current[order.path] = link
         self.watch(link)
-        state = {name: pack(value) for name, value in work._state.items()}
-        worker.channel.post(
-            m.Begin(
-                self.run_id,
-                self.epoch,
-                order.path,
-                order.incarnation,
-                body,
-                state,
-                self.app_file,
-                self.app_module,
-            )
-        )
         return link
 
 

@@ -7,7 +7,7 @@ database of ours exists; the port is bound before the line that names it is prin
 from __future__ import annotations
 
 import os
-import signal
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from lightning.app.runtime import loader
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
+from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import say
 
 PORT = 7501
@@ -50,8 +51,7 @@ def stop_on_signals() -> None:
     def stop(number: int, frame: object) -> None:
         raise StoppedEarly
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
+    on_signals(stop)
 
 
 def serve(options: Options) -> int:
@@ -74,7 +74,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     runs = Runs(options.runs_dir)
     _sweep_after_killed(runs)
     if options.resume is None:
-        opened = runs.create(options.file, options.app_args)
+        opened = runs.create(options.file, options.app_args, options.name or "")
     else:
         opened = runs.open(None if options.resume is True else options.resume)
     place = _Place(app, opened, options)
@@ -155,14 +155,17 @@ class _Place:
         self._options = options
         self._run = opened
         self._listener: socket.socket | None = None
+        self._token: str | None = None  # what opens the page to other machines
         if options.debug:
             from lightning.app.engines.inline import InlineEngine
 
             self._make: Callable[..., Engine] = InlineEngine
             self._processes = None
         else:
+            from lightning.app import pdb
             from lightning.app.engines.process import ProcessEngine
 
+            pdb.install()  # for the flow; each work does it in its own process
             self._processes = ProcessEngine(self._report, opened.id, app=app)
         self._reports: Callable[[Started | Exited], None] | None = None
 
@@ -187,7 +190,10 @@ class _Place:
         )
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        return f"http://{shown}:{port}/view"
+        if host.startswith("127.") or host == "::1":
+            return f"http://{shown}:{port}/view"
+        self._token = secrets.token_urlsafe()
+        return f"http://{shown}:{port}/view?token={self._token}"
 
     def take_over(self) -> None:
         """From here on output goes through the supervisor, and the page is served."""
@@ -195,7 +201,9 @@ class _Place:
             self._processes.take_output()
             if self._listener is not None:
                 self._processes.serve(
-                    self._listener, "lightning.app.server.process:main", {"run_id": self._run.id}
+                    self._listener,
+                    "lightning.app.server.process:main",
+                    {"run_id": self._run.id, "token": self._token},
                 )
                 self._listener.close()
 

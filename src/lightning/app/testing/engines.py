@@ -101,6 +101,9 @@ class Plain(L.LightningWork):
     def do_return_half_a_character(self):
         return "half " + chr(0xD800)
 
+    def do_use_half_a_character_as_a_key(self):
+        self.table["half " + chr(0xD800)] = 1
+
     def do_fail_twice(self):
         try:
             self.do_fail("first")
@@ -241,9 +244,12 @@ class Seat:
         """The first message of this kind (about this call), when it is there. It is not given again."""
         while True:
             for position, message in enumerate(self.said):
-                if isinstance(message, kind) and (not call or getattr(message, "call", 0) == call):
+                if call and getattr(message, "call", 0) != call:
+                    continue
+                if isinstance(message, kind):
                     del self.said[position]
                     return message
+                assert not (call and isinstance(message, m.Raised)), f"the call failed\n{message.traceback}"
             assert not self.closed, f"the work has gone, and said no {kind.__name__} but {self.said[-3:]}"
             self.stage.turn()
 
@@ -292,11 +298,13 @@ class Stage:
             poll.register(fd, select.POLLIN)
         for seat in self.seats:
             if not seat.closed:
-                poll.register(seat.worker.channel, select.POLLIN)
+                more = select.POLLOUT if seat.worker.channel.bytes_waiting else 0
+                poll.register(seat.worker.channel, select.POLLIN | more)
         assert poll.poll(PATIENCE * 1000), f"nothing happened; reported so far: {self.reports}"
         self.engine.ready()
         for seat in self.seats:
             if not seat.closed:
+                seat.worker.channel.flush()
                 seat.take()
 
     def report(self, kind: type[Any], work: str) -> Any:
@@ -453,12 +461,21 @@ class EngineContract:
         seat = stage.seat(works.Plain())
         assert seat.fail("fail_with_half_a_character").message == "half \\ud800"
 
-    @pytest.mark.parametrize("do", ["set_half_a_character", "return_half_a_character"])
-    def test_a_text_that_is_no_unicode_is_refused_with_the_remedy(
-        self, stage: Stage, works: ModuleType, do: str
-    ) -> None:
+    def test_a_text_that_is_no_unicode_travels(self, stage: Stage, works: ModuleType) -> None:
         seat = stage.seat(works.Plain())
-        assert "surrogateescape" in seat.fail(do).message
+        seat.run("set_half_a_character")
+        assert seat.state["x"] == seat.run("return_half_a_character") == "half " + chr(0xD800)
+
+    def test_a_key_that_is_no_unicode_travels(self, stage: Stage, works: ModuleType) -> None:
+        seat = stage.seat(works.Plain())
+        seat.run("use_half_a_character_as_a_key")
+        assert any(chr(0xD800) in key for key in seat.state["table"])
+        assert seat.run("state") == seat.state
+
+    def test_an_object_that_comes_in_many_pieces_begins(self, stage: Stage, works: ModuleType) -> None:
+        work = works.Plain()
+        work.table = {f"key {number}": number for number in range(100_000)}
+        seat = stage.seat(work)
         assert seat.run("state") == seat.state
 
     def test_on_exception_is_told_before_the_runtime_is(self, stage: Stage, works: ModuleType) -> None:
