@@ -47,12 +47,10 @@ class State(Top):
 
     def reseat(self, node: Any, parent: Any, key: Any) -> Any:
         """What is to be changed at this place: ``node``, or its alias through which the change is made."""
-        if self.changing is None:
+        alias = self.alias
+        if alias is None or alias._newest() is not node:
             return node
-        alias, positional = self.changing
-        if alias._newest() is not node:
-            return node
-        if positional and node is not (alias if alias._seen is None else alias._seen):
+        if self.positional and node is not (alias if alias._seen is None else alias._seen):
             raise Overtaken
         if alias is node:
             return node

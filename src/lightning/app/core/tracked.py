@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from itertools import chain
 from operator import index as whole
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, Self, SupportsIndex, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, SupportsIndex, TypeVar
+
+import msgspec
 
 from lightning.app.errors import StateValueError
 from lightning.app.kernel import delta as d
@@ -26,6 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _MISSING: Any = object()
+_POSITIONAL = (d.SET, d.SPLICE, d.REORDER)
 
 
 class Owner(Protocol):
@@ -40,12 +43,13 @@ class Owner(Protocol):
 class Top(dict[str, Any]):
     """The dictionary of attributes, in which the paths of containers begin."""
 
-    __slots__ = ("__weakref__", "changing", "owner")
+    __slots__ = ("__weakref__", "alias", "owner", "positional")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__()
         self.owner = owner
-        self.changing: Change | None = None  # the one under way, when it is made through a container
+        self.alias: Node | None = None  # the container through which the change under way is made
+        self.positional = False  # whether that change counts positions in what it has seen
 
     @property
     def guard(self) -> threading.RLock:
@@ -72,13 +76,6 @@ def _new_locks() -> None:
 os.register_at_fork(after_in_child=_new_locks)  # the thread that held one does not exist in the child
 
 
-class Change(NamedTuple):
-    """A change that is made through a container, and whether it counts positions in what it has seen."""
-
-    node: Node
-    positional: bool
-
-
 class Overtaken(Exception):
     """Somebody else wrote to the list between a look at its positions and the change: look again."""
 
@@ -101,7 +98,7 @@ def _mutation(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[
     return mutate
 
 
-class _Place(NamedTuple):
+class _Place(msgspec.Struct, gc=False):
     """Where in whose state a container is."""
 
     state: Top
@@ -114,12 +111,13 @@ class _Place(NamedTuple):
         self._tell(node, Delta(op, (*self.path, step), value))
 
     def _tell(self, node: Node, delta: Delta) -> None:
-        appends = delta.op == d.INSERT and delta.value[0] is None
-        self.state.changing = Change(node, isinstance(node, list) and not appends)
+        state = self.state
+        state.alias = node
+        state.positional = delta.op in _POSITIONAL and type(node) is TrackedList
         try:
-            self.state.owner._change(delta)
+            state.owner._change(delta)
         finally:
-            self.state.changing = None
+            state.alias = None
 
     def pack(self, value: Any, *steps: Any) -> Any:
         """The packed form of what is to be put below here."""
@@ -165,7 +163,7 @@ class Node:
 
     def _find_place(self) -> _Place | None:
         steps: list[Any] = []
-        node: Any = self._newest()
+        node: Any = self if self._heir is None else self._newest()
         while True:
             up = node._up
             if up is FIXED:
@@ -288,7 +286,11 @@ class TrackedList(list[Any], Node):
         if place is None:
             list.insert(self, at, value)
         else:
-            place.tell(self, d.INSERT, [None if at == len(self) else at, [place.pack(value, asked)]])
+            packed = place.pack(value, asked)
+            if at == len(self):
+                place.tell(self, d.INSERT, [None, [packed]])
+            else:
+                place.tell(self, d.SPLICE, [at, at, [packed]])
 
     @_mutation
     def pop(self, index: SupportsIndex = -1) -> Any:
