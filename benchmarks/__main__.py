@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ def main() -> int:
     subjects = [OURS, *(peer for peer in PEERS if peer.name in wanted)]
     subjects, bins = _prepare(subjects, options.python)
 
+    # a shell starts its background jobs with SIGINT ignored, and what is ignored is so in every child
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     processes.adopt_orphans()
     alone = network.leave()
     if alone:
@@ -91,7 +94,7 @@ def _heading(results: Results, rounds: int) -> str:
     return (
         f"{found['processor']}, {found['cores']} cores, {found['memory_gb']} GB, Python {found['python']}; "
         f"load {results.context['load_before'][0]} before, {results.context['load_after'][0]} after.\n"
-        f"Up to {rounds} rounds, in turns. Ours: median (best). Peers: median (times better ours is).\n"
+        f"Up to {rounds} rounds, in turns. Median (best); for peers, also how many times better our median is.\n"
     )
 
 

@@ -23,9 +23,6 @@ class Figure:
     budget: float | None = None
     better: Literal["lower", "higher"] = "lower"
 
-    def meets(self, value: float, budget: float) -> bool:
-        return value <= budget if self.better == "lower" else value >= budget
-
     def best(self, values: Iterable[float]) -> float:
         return min(values) if self.better == "lower" else max(values)
 

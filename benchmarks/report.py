@@ -41,9 +41,18 @@ class Results:
         ]
         return median(reckoned) if reckoned else figure.budget
 
+    def margins(self, row: Row, figure: Figure) -> list[float]:
+        """Round by round, how far our figure is within its budget: a reckoned one holds for its round only."""
+        return [
+            figure.advantage(sample.figures[figure.key], budget)
+            for sample in self.samples[row.name][OURS]
+            if figure.key in sample.figures
+            and (budget := sample.budgets.get(figure.key, figure.budget)) is not None
+        ]
+
 
 def table(results: Results, rows: list[Row], subjects: list[str]) -> str:
-    """Ours: median (best) of the rounds. A peer: its median, and how many times better ours is."""
+    """Median (best) of the rounds; for a peer also how many times better our median is."""
     peers = [name for name in subjects if name != OURS]
     lines = [["", "ours", "budget", "", *peers]]
     for row in rows:
@@ -107,9 +116,8 @@ def _line(results: Results, row: Row, figure: Figure, peers: list[str]) -> list[
         middle = median(ours)
         cells[1] = f"{number(middle)} ({number(figure.best(ours))}) {figure.unit}"
         if budget is not None:
-            cells[3] = (
-                "met" if figure.meets(middle, budget) else f"{1 / figure.advantage(middle, budget):.3g}x over"
-            )
+            margin = median(results.margins(row, figure))
+            cells[3] = "met" if margin >= 1 else f"{1 / margin:.3g}x over"
     elif OURS in results.failures[row.name]:
         cells[1] = "failed"
     if budget is not None:
@@ -118,10 +126,9 @@ def _line(results: Results, row: Row, figure: Figure, peers: list[str]) -> list[
         theirs = results.values(row, peer, figure)
         if not theirs:
             cells.append("failed" if peer in results.failures[row.name] else "-")
-        elif ours:
-            cells.append(f"{number(median(theirs))} ({figure.advantage(median(ours), median(theirs)):.3g}x)")
         else:
-            cells.append(number(median(theirs)))
+            ratio = f" {figure.advantage(median(ours), median(theirs)):.3g}x" if ours else ""
+            cells.append(f"{number(median(theirs))} ({number(figure.best(theirs))}){ratio}")
     return cells
 
 

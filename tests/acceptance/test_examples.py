@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import socket
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,23 @@ def test_servers_come_and_go_with_the_load(run_example: RunApp) -> None:
     assert "SERVER 1: leaving" not in terminal.printed
     terminal.stop()
     assert_components(terminal.printed, *SCALING)
+
+
+def test_servers_made_while_the_app_ran_are_there_again_after_a_kill(run_example: RunApp) -> None:
+    first = run_example("auto_scaling")
+    first.line(SCALING[0][1])
+    first.send(signal.SIGKILL)
+    first.end(-signal.SIGKILL)
+
+    second = run_example("auto_scaling", "--resume")
+    second.line(SCALING[0][-1], times=2)
+    second.stop()
+    traffic = [line for line in second.printed if line.startswith("TRAFFIC")]
+    assert traffic == SCALING[0], "the interrupted call runs again, from its beginning"
+    for number in (1, 2, 3):
+        lines = [line for line in second.printed if line.startswith(f"SERVER {number}: ")]
+        assert lines[-1].endswith("leaving"), str(second)
+        assert not any(line == after == f"SERVER {number}: serving" for line, after in pairwise(lines))
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler: install one that is called c++")

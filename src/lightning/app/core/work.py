@@ -54,19 +54,6 @@ class LightningWork(Component):
     _kind = "work"
     _call_id = ""
 
-    # What holds until __init__ says otherwise, also for a subclass that forgot to call it.
-    _parallel = False
-    _cache_calls = True
-    _raise_exception = True
-    _local_build_config = BuildConfig()
-    _cloud_build_config = BuildConfig()
-    _cloud_compute = CloudCompute()
-    _start_with_flow = True
-    _retries = 0
-    _timeout: float | None = None
-    _on_crash = "rerun"
-    _start_method: str | None = None
-
     host = "127.0.0.1"
     url = ""
     internal_ip = ""

@@ -541,7 +541,8 @@ def _canonical(packed: Any) -> Any:
         return _canonical_pairs(packed.items())
     if kind is Ext:
         if packed.code == PICKLED:
-            return Ext(PICKLED, _encode(_parts(packed)[0]))
+            key, _ = _parts(packed)
+            return Ext(PICKLED, _encode(key))
         if packed.code == PAIRS:
             return _canonical_pairs(_parts(packed))
         if packed.code in (SET, FROZENSET):
