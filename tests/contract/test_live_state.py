@@ -247,7 +247,7 @@ def test_what_a_work_writes_to_a_container_that_it_holds_is_not_lost_when_the_fl
 
         app = L.LightningApp(Flow())
         """
-    ) == ["['flow', 'work'] {'inner': [0, 1], 'flow': True} [['work'], [0, 1]]"]
+    ) == ["['flow', 'work'] {'inner': [0, 1], 'flow': True} [['flow', 'work'], [0, 1]]"]
 
 
 def test_reading_an_attribute_again_within_a_pass_lets_changes_in(stage: Stage) -> None:

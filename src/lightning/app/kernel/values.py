@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
 from math import copysign
-from operator import ne
+from operator import eq, ne
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -131,6 +131,8 @@ def _packer_for(kind: type, value: Any) -> _Packer:
         return _pack_registered
     if issubclass(kind, Enum):
         return _pack_member
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return _pack_named_tuple
     if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return _pack_record
     if kind.__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", None) == 0:
@@ -209,7 +211,7 @@ def _pack_tuple(value: tuple[Any, ...], above: list[int]) -> Ext:
 
 def _pack_dict(value: dict[Any, Any], above: list[int]) -> Any:
     plain = dict(value)
-    plain_keys = _plain(list(plain))
+    plain_keys = _plain(list(plain)) and all(map(eq, plain, plain))
     if plain_keys and _plain(list(plain.values())):
         return plain
     keys = list(plain) if plain_keys else [_pack_part(each, above, "a key of ") for each in plain]
@@ -225,10 +227,16 @@ def _pack_dict(value: dict[Any, Any], above: list[int]) -> Any:
 
 
 def _pack_part(value: Any, above: list[int], named: str) -> Any:
+    """A key or an element: it is looked up by what equals it, so its own copies must."""
     try:
-        return _pack(value, above)
+        packed = _pack(value, above)
+        if value != (unpack(packed) if type(packed) is Ext else packed):
+            raise _Refused(
+                f"{value!r:.60} does not equal its own copy and would never be found again; use a name"
+            )
     except _Refused as refused:
         raise refused.named(named, "") from None
+    return packed
 
 
 def _sorted(value: Iterable[Any], above: list[int]) -> bytes:
@@ -260,14 +268,22 @@ def _pack_member(value: Enum, above: list[int]) -> Ext:
 
 
 def _pack_record(value: Any, above: list[int]) -> Ext:
-    name = _class_name(type(value))
+    return _pack_fields(value, [each.name for each in fields(value)], above)
+
+
+def _pack_named_tuple(value: Any, above: list[int]) -> Ext:
+    return _pack_fields(value, value._fields, above)
+
+
+def _pack_fields(value: Any, names: Iterable[str], above: list[int]) -> Ext:
+    cls = _class_name(type(value))
     told: dict[str, Any] = {}
-    for each in fields(value):
+    for name in names:
         try:
-            told[each.name] = _pack(getattr(value, each.name), above)
+            told[name] = _pack(getattr(value, name), above)
         except _Refused as refused:
-            raise refused.named("", f".{each.name}") from None
-    return Ext(RECORD, _encode([name, told]))
+            raise refused.named("", f".{name}") from None
+    return Ext(RECORD, _encode([cls, told]))
 
 
 def _pack_path(value: PurePath, above: list[int]) -> Ext:
@@ -295,6 +311,11 @@ def _class_name(cls: type) -> str:
         raise _Refused(
             f"{cls.__name__} is made inside a function, where nobody finds it again; move the class to the "
             "top level of its module"
+        )
+    if "." not in cls.__qualname__ and _resolve(name) is not cls:  # a nested one may be in the making
+        raise _Refused(
+            f"the class {cls.__name__} is not what {cls.__module__} has under this name, so nobody finds it "
+            "again; define it at the top level of its module, under its own name"
         )
     return name
 
@@ -415,6 +436,8 @@ def _unpack_record(packed: Ext, depth: int) -> Any:
     if type(told) is not dict:
         raise ProtocolError(f"the fields of {name!r} are a {type(told).__name__}, not a dictionary")
     cls = _resolve(name)
+    if cls is not None and issubclass(cls, tuple) and list(getattr(cls, "_fields", ())) == list(told):
+        return tuple.__new__(cls, [_unpack(each, depth) for each in told.values()])
     if cls is None or not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return Unresolved(name, packed)
     record = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
@@ -480,7 +503,7 @@ _UNPACKERS: dict[int, Callable[[Ext, int], Any]] = {
 
 # -- bytes ----------------------------------------------------------------------------------------
 
-_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, OverflowError)
+_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, LookupError, OverflowError)
 
 
 def encode(packed: Any) -> bytes:
