@@ -275,6 +275,23 @@ def test_changes_inside_lists_dicts_and_sets_reach_the_flow_in_order() -> None:
         assert (grow.losses, grow.table, grow.tags) == ([0.25], {"a": {"b": [1]}}, {"x", "y"})
 
 
+def test_keys_of_every_kind_travel() -> None:
+    class Keys(L.LightningWork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table: dict[Any, Any] = {}
+
+        def run(self) -> None:
+            self.table[(1, 2)] = "tuple"
+            self.table[(1, 2)] = "again"
+            self.table[2**70] = "large"
+            self.table[None] = "none"
+
+    with Harness(Flow(lambda flow: flow.keys.run(), keys=Keys())) as app:
+        app.run_until_idle()
+        assert app.root.keys.table == {(1, 2): "again", 2**70: "large", None: "none"}
+
+
 def test_the_flow_may_set_attributes_which_the_next_call_sees() -> None:
     class Adds(L.LightningWork):
         def __init__(self) -> None:

@@ -30,7 +30,7 @@ from lightning.app.errors import FlowError
 from lightning.app.journal.journal import Journal
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.ledger import Ledger
-from lightning.app.kernel.messages import Changed
+from lightning.app.kernel.messages import Changed, Delta
 from lightning.app.kernel.model import Model, fold
 from lightning.app.kernel.orders import EndApp
 from lightning.app.kernel.passes import Passes
@@ -234,7 +234,7 @@ class Runtime:
             if type(event) is tuple:
                 link, (seq, acknowledged, message) = event
                 if patient and type(message) is Changed:
-                    places = [(link.path, delta.path) for delta in message.deltas]
+                    places = [(link.path, _place(delta)) for delta in message.deltas]
                     if not written.isdisjoint(places):
                         break
                     written.update(places)
@@ -452,3 +452,8 @@ def _exit_code(err: SystemExit) -> int:
     if err.code is None:
         return 0
     return err.code if isinstance(err.code, int) else 1
+
+
+def _place(delta: Delta) -> Any:
+    """What the delta changes, as something that can be in a set: a packed key in its path cannot."""
+    return delta.path if len(delta.path) == 1 else repr(delta.path)
