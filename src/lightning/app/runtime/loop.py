@@ -16,6 +16,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from types import FrameType
 from typing import Any
 
@@ -48,6 +49,9 @@ PASSES_A_TURN = 64
 PASSES_SECONDS = 0.005
 COMMIT_WITHIN = 0.005
 SLOW_PASS = 5.0
+SPIN = 100e-6
+"""Seconds to look for an answer before going to sleep, when the last one came as quickly."""
+SPINS = len(os.sched_getaffinity(0)) > 1
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -95,6 +99,7 @@ class Runtime:
         self.pass_began = 0.0  # 0 while no pass is under way
         self.signals = 0
         self._signal = 0
+        self._quick = False  # the last answer came before it was worth going to sleep
         self._next_beat = 0.0
         self._beat = True
         self._commit_by = 0.0
@@ -199,7 +204,7 @@ class Runtime:
         return max(0.0, until - now)
 
     def _wait(self, timeout: float | None) -> None:
-        for key, events in self.selector.select(timeout):
+        for key, events in self._select(timeout):
             if events & selectors.EVENT_WRITE:
                 self._write_more(key.data)
             if events & selectors.EVENT_READ:
@@ -207,6 +212,22 @@ class Runtime:
                     self.performer.read(key.data)
                 else:
                     key.data()
+
+    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Wait for something to happen.
+
+        Falling asleep and being woken costs as much as a short call. So after a quick answer the next one is
+        looked for a moment before going to sleep, where another core can do the work meanwhile.
+        """
+        if self._quick and (timeout is None or timeout > SPIN):
+            until = perf_counter() + SPIN
+            while perf_counter() < until:
+                if ready := self.selector.select(0):
+                    return ready
+        began = perf_counter()
+        ready = self.selector.select(timeout)
+        self._quick = SPINS and bool(ready) and perf_counter() - began < SPIN
+        return ready
 
     def _watch(self, link: Link) -> None:
         self.selector.register(link.worker.channel.fileno(), selectors.EVENT_READ, link)
