@@ -106,7 +106,6 @@ class Runtime:
         self._uncommitted = False
         self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
         self._stop_by = 0.0
-        self._printed_failure = False
 
     @property
     def model(self) -> Model:
