@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.kernel.facts import AnyFact, decode_turn
+from lightning.app.kernel.facts import AnyFact, Changed, decode_turn
 from lightning.app.kernel.model import Model, fold
 from lightning.app.testing import Terminal
 
@@ -73,6 +73,15 @@ class Stage:
 
     def facts(self) -> Iterator[AnyFact]:
         return (fact for _, facts in self.turns() for fact in facts)
+
+    def conflicts(self) -> list[tuple[object, ...]]:
+        """The paths whose changes by a work overwrote what it had not seen, in order."""
+        return [
+            fact.deltas[position].path
+            for fact in self.facts()
+            if type(fact) is Changed
+            for position in fact.conflicts
+        ]
 
     def model(self) -> Model:
         return fold(self.turns())

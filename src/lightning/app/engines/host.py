@@ -127,7 +127,7 @@ class Host:
         """Run one call to its end, whatever that is."""
         work = self.work
         work._call_id = call.call_id
-        self.live.running = True
+        self.live.begin_call()
         try:
             try:
                 args = [_opened(unpack(each)) for each in call.args]

@@ -18,12 +18,15 @@ from lightning.app.core.component import Component, Plain
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.channel import LARGEST, Channel, TooLarge
 from lightning.app.engines.shadow import Shadow
+from lightning.app.engines.sight import Sight
 from lightning.app.errors import StateValueError
 from lightning.app.kernel.delta import SET, Undo, apply, rebase, revert
 from lightning.app.kernel.messages import Changed, Delta, Message, Noticed
 
 _ACKNOWLEDGE_EVERY = 32  # messages; or sooner, when they are large
 _ACKNOWLEDGE_BYTES = 1 << 20
+_NONE: list[int] = []
+_FIRST = [0]
 
 
 class Live(Plain):
@@ -38,6 +41,7 @@ class Live(Plain):
         self._room = threading.Condition(threading.Lock())
         self._waits = False  # whether writers may be kept waiting for the runtime
         self._pending: deque[tuple[int, Delta, Undo]] = deque()
+        self._sight = Sight()
         self._work: LightningWork
         self._shadow: Shadow
         self._apart = False
@@ -52,6 +56,10 @@ class Live(Plain):
         self._shadow = Shadow(work._state)
         work.__dict__.pop("run", None)  # here it is the user's own
         work._bind(self, records=False)
+
+    def begin_call(self) -> None:
+        self.running = True
+        self._sight.begin()
 
     # -- the work writes --------------------------------------------------------------------------
 
@@ -69,7 +77,8 @@ class Live(Plain):
         with self._lock:
             undo = apply(component._state, delta)
             try:
-                seq = self._channel.post(Changed([delta]))
+                unseen = _FIRST if self._sight.overtakes(delta) else _NONE
+                seq = self._channel.post(Changed([delta], unseen))
             except (TooLarge, UnicodeError) as error:
                 revert(component._state, undo)
                 where = f"{component._where}.{delta.path[0]}"
@@ -83,6 +92,7 @@ class Live(Plain):
             self._channel.flush()
 
     def read(self, component: Component, name: str) -> None:
+        self._sight.look(name)
         if name == "port" and self.port_read is not None:
             self.port_read()
 
@@ -136,6 +146,7 @@ class Live(Plain):
                     apply(state, delta)
             for name in names:
                 self._shadow.renew(name)
+            self._sight.arrive(seq, deltas, [own for own, _ in mine])
             self._channel.acknowledge(seq)
 
     def settle(self) -> None:

@@ -79,7 +79,7 @@ class Wrote(Fact, frozen=True, tag=5):
 
 
 class Changed(Fact, frozen=True, tag=6):
-    """A work changed its own state. ``conflicts`` are the positions that overwrote an unseen foreign write."""
+    """A work changed its own state. ``conflicts`` are the positions that overwrote what it had not seen of others."""
 
     path: str
     seq: int

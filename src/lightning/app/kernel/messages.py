@@ -77,9 +77,14 @@ class Ready(Message, frozen=True, tag=20):
 
 
 class Changed(Message, frozen=True, tag=21):
-    """The work wrote these, in this order."""
+    """The work wrote these, in this order.
+
+    ``overtaken`` are the positions that overwrite what others wrote, which had arrived, but after the work had
+    last looked. What had not arrived, the frame's ``ack`` tells.
+    """
 
     deltas: list[Delta]
+    overtaken: list[int] = []
 
 
 class Returned(Message, frozen=True, tag=22):

@@ -86,6 +86,8 @@ class Works:
     def _changed(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Changed) -> None:
         deltas = message.deltas
         conflicts = conflicting(life, deltas, acknowledged) if life.unseen else []
+        if message.overtaken:
+            conflicts = sorted({*conflicts, *message.overtaken})
         self.ledger.enter(f.Changed(path, seq, deltas, conflicts))
         self.ledger.fresh = True
 
