@@ -75,6 +75,26 @@ class JournalError(LightningError):
     """The journal could not be read or written. The app stops before it acts on what it could not write."""
 
 
+class StorageError(LightningError):
+    """A store refused, or could not do, what was asked. Names the blob, the store, and the remedy."""
+
+
+class BlobNotFoundError(StorageError, NotFoundError, FileNotFoundError):
+    """A blob that was asked for is not in its store."""
+
+
+class BlobConflictError(StorageError, ConflictError, FileExistsError):
+    """There is something else already where a blob, a file or a folder was to go."""
+
+
+class StorageDeniedError(StorageError, NotAllowedError, PermissionError):
+    """The store, or a folder, does not let this user do it."""
+
+
+class StoreUnreachableError(StorageError, TryAgainError, ConnectionError):
+    """The store did not answer, or broke off, again and again."""
+
+
 class EngineError(LightningError):
     """A place for works could not be started or was lost."""
 
