@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
@@ -25,6 +26,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[int]:
     with places.s3() as port:
+        request = Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
+        request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request")
+        urlopen(request).close()
         yield port
 
 
@@ -32,13 +36,6 @@ def s3() -> Iterator[int]:
 def gcs() -> Iterator[int]:
     with places.gcs() as port:
         yield port
-
-
-def bucket(port: int) -> str:
-    """A new bucket of the S3 server behind ``port``."""
-    name = f"bucket-{uuid4().hex}"
-    at_s3(port, "unused")._fs.mkdir(name)
-    return name
 
 
 def at_s3(port: int, place: str, **more: Any) -> RemoteStore:
@@ -84,10 +81,12 @@ class TestFsspecMemory(StoreContract):
 class TestS3(StoreContract):
     @pytest.fixture
     def open_store(self, s3: int) -> OpenStore:
-        place = f"{bucket(s3)}/and/a/prefix"
+        place = f"bucket/{uuid4().hex}/and/a/prefix"
         return lambda: at_s3(s3, place)
 
 
+# gcsfs sends bytes of any size in one piece; aiohttp finds that worth a warning from 1 MB on.
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
 class TestGcs(StoreContract):
     @pytest.fixture
     def open_store(self, gcs: int) -> OpenStore:
@@ -98,6 +97,6 @@ class TestGcs(StoreContract):
 class TestS3OverABadLine(StoreContract):
     @pytest.fixture
     def open_store(self, s3: int) -> Iterator[OpenStore]:
-        place = f"{bucket(s3)}/prefix"
+        place = f"bucket/{uuid4().hex}"
         with BadLine(s3) as line:
             yield lambda: at_s3(line.port, place)

@@ -48,8 +48,7 @@ EXTRAS = {"s3": "aws", "gs": "gcs", "abfs": "azure", "http": "http"}
 _KINDS = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "https": "http"}
 _WHOLE = ("s3", "gs", "abfs", "memory")  # where an object appears whole, whoever writes it how
 _CHECKSUM = "lightning-blake2b"
-_EXCLUSIVE = ("s3", "gs")  # that refuse a second object of one name, if asked to, and keep metadata
-_TINY = 1 << 16  # as well sent as asked for
+_EXCLUSIVE = ("s3", "gs")  # refuse the second of two writers, if asked to (not all that speak S3 do); keep metadata
 _SMALL = 1 << 25  # sent in one request, from memory
 _TRIES = 7
 _LANES = 4  # windows of a blob under way at once
@@ -94,11 +93,11 @@ class RemoteStore:
         where, size = self._where(key), length(data)
         if self._kind == "http":
             raise Trouble.READ_ONLY.of(where)
-        if not replace and size is not None and size > _TINY and (known := self._known(key)):
+        if not replace and size is not None and (known := self._known(key)):
             return same(known, where, size, checksum)  # before anything is read or sent
         with _at_hand(where, data, checksum) as content:
             size = length(content) or 0
-            if not replace and self._kind not in _EXCLUSIVE and (known := self._known(key)):
+            if not replace and length(data) is None and (known := self._known(key)):
                 return same(known, where, size, checksum)
             try:
                 self._ask(where, lambda: self._send(key, content, checksum, replace, progress), writing=True)
