@@ -141,9 +141,7 @@ class BadLine:
                 with suppress(OSError):
                     self._pump(selector, client, kind, limit)
 
-    def _pump(
-        self, selector: selectors.BaseSelector, client: socket.socket, kind: str, limit: int
-    ) -> None:
+    def _pump(self, selector: selectors.BaseSelector, client: socket.socket, kind: str, limit: int) -> None:
         carried = 0
         while not self._over.is_set():
             for ready, _ in selector.select(0.1):
@@ -160,5 +158,3 @@ class BadLine:
                         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
                 ready.data.sendall(block)
-
-

@@ -27,7 +27,9 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> None:
 def s3() -> Iterator[int]:
     with places.s3() as port:
         request = Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
-        request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request")
+        request.add_header(
+            "Authorization", "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request"
+        )
         urlopen(request).close()
         yield port
 

@@ -48,7 +48,10 @@ EXTRAS = {"s3": "aws", "gs": "gcs", "abfs": "azure", "http": "http"}
 _KINDS = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "https": "http"}
 _WHOLE = ("s3", "gs", "abfs", "memory")  # where an object appears whole, whoever writes it how
 _CHECKSUM = "lightning-blake2b"
-_EXCLUSIVE = ("s3", "gs")  # refuse the second of two writers, if asked to (not all that speak S3 do); keep metadata
+_EXCLUSIVE = (
+    "s3",
+    "gs",
+)  # refuse the second of two writers, if asked to (not all that speak S3 do); keep metadata
 _SMALL = 1 << 25  # sent in one request, from memory
 _TRIES = 7
 _LANES = 4  # windows of a blob under way at once

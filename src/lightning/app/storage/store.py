@@ -160,7 +160,8 @@ class Trouble(Enum):
     def of(self, where: object, detail: object = "") -> StorageError:
         """The error: which object, what happened, what to do."""
         said = str(detail).strip()
-        text, kind = self.value
+        text: str = self.value[0]
+        kind: type[StorageError] = self.value[1]
         return kind(f"{where}: {text}" + (f" ({said})" if said else ""))
 
 
