@@ -48,6 +48,7 @@ class Config:
 
     timezone: str = "UTC"
     compute: Mapping[str, Resources] = field(default_factory=dict)
+    storage: str | None = None  # the URL or the folder of the app's store; None: below the run's folder
     file: Path | None = None
 
     @staticmethod
@@ -56,7 +57,7 @@ class Config:
         file, table = _find(folder)
         own = file is not None and file.name == "lightning.toml"
         where = f"{file}: " if own else f"{file}: tool.lightning."
-        unknown(table, ("timezone", "compute"), where)
+        unknown(table, ("timezone", "compute", "storage"), where)
         timezone = environ.get("LIGHTNING_TIMEZONE")
         if timezone:
             timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
@@ -65,6 +66,7 @@ class Config:
         return Config(
             timezone=timezone or local_timezone(environ),
             compute=_compute(table.get("compute", {}), where),
+            storage=_storage(table.get("storage", {}), where, environ, file),
             file=file,
         )
 
@@ -102,6 +104,23 @@ def cpus(value: object, where: str) -> float:
 def gpus(value: object, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UsageError(f"{where} must be a whole number, 0 or more, not {value!r}")
+    return value
+
+
+def place(value: object, where: str, folder: Path) -> str:
+    """The URL of a store, or the path of a folder, seen from ``folder``."""
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{where} must be a URL such as 's3://bucket/prefix', or a folder, not {value!r}")
+    protocol, _, rest = value.partition("://")
+    if not rest:
+        if re.match(r"\w{2,}:", value):
+            raise UsageError(f"{where}: {value!r} is no URL; write one as 's3://bucket/prefix'")
+        return str(folder.joinpath(Path(value).expanduser()))
+    if "@" in rest.partition("/")[0]:
+        raise UsageError(
+            f"{where} has a name or a password in it, which others would see; write {protocol}://HOST/... and leave "
+            "credentials to the environment or to the cloud's own configuration file"
+        )
     return value
 
 
@@ -172,6 +191,16 @@ def _compute(table: object, where: str) -> dict[str, Resources]:
         unknown(_table(given, here), tuple(KINDS), f"{here}.")
         definitions[name] = Resources(**{key: KINDS[key](given[key], f"{here}.{key}") for key in given})
     return definitions
+
+
+def _storage(table: object, where: str, environ: Mapping[str, str], file: Path | None) -> str | None:
+    given = _table(table, f"{where}storage")
+    unknown(given, ("url",), f"{where}storage.")
+    if url := environ.get("LIGHTNING_STORAGE_URL"):
+        return place(url, "LIGHTNING_STORAGE_URL", Path.cwd())
+    if "url" not in given or file is None:
+        return None
+    return place(given["url"], f"{where}storage.url", file.parent)
 
 
 def _timezone(value: object, where: str) -> str:

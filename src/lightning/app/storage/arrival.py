@@ -29,6 +29,7 @@ from lightning.app.errors import StorageError
 from lightning.app.storage.store import BLOCK, DIGEST, PRIVATE, Progress, Stat, Trouble, named
 
 WINDOW = 1 << 23  # of a blob, asked for at once
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DAY = 86400.0
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -157,7 +158,7 @@ def bring(
             except OSError as err:
                 if isinstance(err, StorageError):
                     raise
-                if err.errno in (errno.ENOSPC, errno.EDQUOT):
+                if err.errno in NO_SPACE:
                     coming.discard()
                 raise named(target, err) from err
             if begun is None:
@@ -193,13 +194,19 @@ def _fill(
                 if len(block) != min(WINDOW, stat.size - done):
                     coming.discard()
                     raise Trouble.SHORT.of(where, f"{done + len(block)} bytes of {stat.size}")
-                file.write(block)
+                write(file.fileno(), memoryview(block))
                 if digest:
                     digest.update(block)
                 done += len(block)
                 if progress:
                     progress(done, stat.size)
     return None if digest is None or digest.hexdigest() == expected else begun
+
+
+def write(descriptor: int, block: memoryview) -> None:
+    """All of ``block``: the system may take less of it at once, a full disk for one."""
+    while block.nbytes:
+        block = block[os.write(descriptor, block) :]
 
 
 @contextmanager

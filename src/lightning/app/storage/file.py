@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.arrival import Arrival, bring, room
+from lightning.app.storage.arrival import Arrival, bring, room, write
 from lightning.app.storage.store import (
     PRIVATE,
     Data,
@@ -55,7 +55,7 @@ class FileStore:
             with Arrival(file, room=self._root / PRIVATE) as coming:
                 with open(coming.path, "wb", buffering=0) as out:
                     for piece in flow(str(file), data, checksum, progress):
-                        _write(out.fileno(), piece)
+                        write(out.fileno(), piece)
                     if checksum:
                         with suppress(OSError):
                             os.setxattr(out.fileno(), _CHECKSUM, checksum.encode())
@@ -210,11 +210,6 @@ def _read(descriptor: int, start: int, size: int) -> bytes:
     while len(block) < size and (more := os.pread(descriptor, size - len(block), start + len(block))):
         block += more  # more than the system reads at once: 2 GB
     return block
-
-
-def _write(descriptor: int, piece: memoryview) -> None:
-    while piece.nbytes:
-        piece = piece[os.write(descriptor, piece) :]
 
 
 def _sync(folder: Path) -> None:

@@ -6,7 +6,6 @@ before it is written. What an earlier attempt has written is checked, too, and n
 
 from __future__ import annotations
 
-import errno
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.arrival import WINDOW, Arrival, room
+from lightning.app.storage.arrival import NO_SPACE, WINDOW, Arrival, room
 from lightning.app.storage.cutting import digest
 from lightning.app.storage.manifest import FILE, FOLDER, LINK, Entry, Piece, pack_key, shown
 from lightning.app.storage.store import Progress, Store, Trouble, named
@@ -63,7 +62,7 @@ class Getting:
         except OSError as err:
             if isinstance(err, StorageError):
                 raise
-            if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            if err.errno in NO_SPACE:
                 self._coming.discard()
             raise named(self._coming.target, err) from err
 

@@ -1,0 +1,31 @@
+"""Which store a word of the configuration means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lightning.app.storage.file import FileStore
+from lightning.app.storage.store import Store
+
+
+def open_store(url: str | None, default_folder: Path) -> Store:
+    """The store at ``url``: a folder, or anything that fsspec reads; without one, ``default_folder``.
+
+    Nothing is asked of it yet: a store that does not answer says so when it is used.
+
+    >>> open_store(None, Path("/data/store")).url
+    'file:///data/store'
+    >>> open_store("s3://bucket/prefix", Path("/data/store")).url
+    's3://bucket/prefix'
+    """
+    if not url:
+        return FileStore(default_folder)
+    if not re.match(r"[A-Za-z][\w+.-]*:", url):
+        return FileStore(url)
+    if url.startswith("file:"):
+        return FileStore(unquote(urlsplit(url).path))
+    from lightning.app.storage.remote import RemoteStore  # only those who have one pay for it
+
+    return RemoteStore(url)
