@@ -1,7 +1,8 @@
 """Object stores for tests: servers of their own on this machine, and a bad line to them.
 
 S3 is moto's server. GCS is gcp-storage-emulator: the other one there is, Google's storage-testbench, is not on
-PyPI. It answers in one thread and keeps to what the conformance suite asks of GCS, preconditions included.
+PyPI. It keeps to all that the conformance suite asks, but ignores preconditions: of two writers at the same moment
+GCS itself would refuse one, the emulator keeps the later.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 # Nothing may dial out: no instance's metadata is asked for, no credentials of this machine are used.
 CLOUD = {
@@ -67,6 +68,14 @@ def s3() -> Iterator[int]:
         yield port
 
 
+def make_bucket(port: int) -> None:
+    """The bucket ``bucket`` of the S3 server at ``port``."""
+    request = Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
+    scope = "testing/20260101/us-east-1/s3/aws4_request"
+    request.add_header("Authorization", f"AWS4-HMAC-SHA256 Credential={scope}")
+    urlopen(request).close()
+
+
 @contextmanager
 def gcs() -> Iterator[int]:
     arguments = ("start", "--host=127.0.0.1", "--port={port}", "--in-memory", "--default-bucket=bucket")
@@ -96,6 +105,7 @@ class BadLine:
     port: int = 0
     after: int = 20_000  # bytes at most that come through before a connection breaks
     _over: threading.Event = field(default_factory=threading.Event)
+    _cut: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> BadLine:
         self._random = Random(self.seed)
@@ -112,6 +122,11 @@ class BadLine:
         self._listener.close()
         for thread in self._threads:
             thread.join()
+
+    def cut(self) -> None:
+        """Nothing comes through any more."""
+        self.share, self.kinds = 1.0, ("drop",)
+        self._cut.set()
 
     def _accept(self) -> None:
         while not self._over.is_set():
@@ -143,7 +158,7 @@ class BadLine:
 
     def _pump(self, selector: selectors.BaseSelector, client: socket.socket, kind: str, limit: int) -> None:
         carried = 0
-        while not self._over.is_set():
+        while not self._over.is_set() and not self._cut.is_set():
             for ready, _ in selector.select(0.1):
                 source = ready.fileobj
                 assert isinstance(source, socket.socket)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
@@ -26,11 +25,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def s3() -> Iterator[int]:
     with places.s3() as port:
-        request = Request(f"http://127.0.0.1:{port}/bucket", method="PUT")
-        request.add_header(
-            "Authorization", "AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request"
-        )
-        urlopen(request).close()
+        places.make_bucket(port)
         yield port
 
 

@@ -38,7 +38,8 @@ def test_a_cut_does_not_depend_on_where_a_buffer_ends(monkeypatch: pytest.Monkey
 @settings(max_examples=40)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["noise", "zeros", "same"]), st.integers(0, 600_000), st.integers(0, 5)), max_size=6
+        st.tuples(st.sampled_from(["noise", "zeros", "same"]), st.integers(0, 600_000), st.integers(0, 5)),
+        max_size=6,
     )
 )
 def test_what_was_cut_can_be_joined(parts: list[tuple[str, int, int]]) -> None:

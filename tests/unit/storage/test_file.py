@@ -93,7 +93,10 @@ def test_a_disk_that_fills_midway_leaves_nothing_and_is_named(folder: Path) -> N
     lines = ended.stdout.splitlines()
     assert len(lines) == 3
     assert all("there is no space. Nothing was left behind" in line for line in lines)
-    assert [str(each) in line for each, line in zip((folder / "key",) * 2, lines, strict=False)] == [True, True]
+    assert [str(each) in line for each, line in zip((folder / "key",) * 2, lines, strict=False)] == [
+        True,
+        True,
+    ]
     assert str(folder.parent / "copy") in lines[2]
     assert [stat.key for stat in FileStore(folder).list()] == ["large"]
     assert sorted(each.name for each in folder.iterdir()) == ["large"]
@@ -111,7 +114,7 @@ def test_a_blob_that_cannot_fit_is_refused_before_it_is_begun(folder: Path, tmp_
 def test_a_folder_that_may_not_be_written_is_named(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o500)
-    with pytest.raises(StorageDeniedError, match="store.*permission denied"):
+    with pytest.raises(StorageDeniedError, match=r"store.*permission denied"):
         FileStore(folder).put("key", b"")
 
 

@@ -46,13 +46,20 @@ def test_a_url_is_fsspecs(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_of_storage_says_what_was_meant(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"abffs://box: there is no kind of storage 'abffs' \(did you mean 'abfs'\?\)"):
+    with pytest.raises(
+        UsageError, match=r"abffs://box: there is no kind of storage 'abffs' \(did you mean 'abfs'\?\)"
+    ):
         open_store("abffs://box", tmp_path)
 
 
 def test_a_missing_package_names_its_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("fsspec.registry"), "_registry", {})
-    for url, extra in (("s3://bucket/x", "aws"), ("gs://b", "gcs"), ("abfs://b", "azure"), ("https://h/x", "http")):
+    for url, extra in (
+        ("s3://bucket/x", "aws"),
+        ("gs://b", "gcs"),
+        ("abfs://b", "azure"),
+        ("https://h/x", "http"),
+    ):
         for package in ("s3fs", "gcsfs", "adlfs", "fsspec.implementations.http"):
             monkeypatch.setitem(sys.modules, package, None)
         said = rf"needs a package that is not installed: pip install 'lightning-apps\[{extra}\]'"

@@ -213,7 +213,9 @@ class TestWhatIsSent:
         again = trees.put(source)
         assert (again.id, again.sent < 10_000) == (first.id, True)
         assert trees.put(source, base=[first.id]).content == first.content
-        assert [stat.key for stat in store.list("packs/")] == [key for key in before if key.startswith("packs/")]
+        assert [stat.key for stat in store.list("packs/")] == [
+            key for key in before if key.startswith("packs/")
+        ]
 
     def test_a_file_twice_is_stored_once(self, trees: Trees, source: Path, tmp_path: Path) -> None:
         for name in "abc":
@@ -276,7 +278,9 @@ class TestArrival:
         assert (tmp_path / "target").read_bytes() == b"content"
         assert sorted(each.name for each in tmp_path.iterdir()) == ["source", "target"]
 
-    def test_a_get_that_broke_off_goes_on_where_it_was(self, trees: Trees, source: Path, tmp_path: Path) -> None:
+    def test_a_get_that_broke_off_goes_on_where_it_was(
+        self, trees: Trees, source: Path, tmp_path: Path
+    ) -> None:
         for number in range(3):
             (source / str(number)).write_bytes(noise(10_000_000, number))
         (source / "sub").mkdir()
@@ -356,7 +360,9 @@ class TestArrival:
 
 
 class TestRefusals:
-    def test_a_link_that_points_out_is_refused_by_name(self, trees: Trees, source: Path, tmp_path: Path) -> None:
+    def test_a_link_that_points_out_is_refused_by_name(
+        self, trees: Trees, source: Path, tmp_path: Path
+    ) -> None:
         (tmp_path / "outside").write_bytes(b"")
         for target in (tmp_path / "outside", "../outside", "/etc/passwd", "sub/../../outside"):
             (source / "sub").mkdir(exist_ok=True)
@@ -383,7 +389,7 @@ class TestRefusals:
             trees.put(tmp_path / "nothing-here")
         with pytest.raises(BlobNotFoundError, match="trees/0000"):
             trees.get("0" * 40, tmp_path / "copy")
-        with pytest.raises(UsageError, match="'../../etc' is not the name of a tree"):
+        with pytest.raises(UsageError, match=r"'../../etc' is not the name of a tree"):
             trees.get("../../etc", tmp_path / "copy")
 
     def test_a_file_that_changes_while_it_is_read_is_refused(self, trees: Trees, source: Path) -> None:
@@ -413,7 +419,9 @@ class TestRefusals:
         body = bytearray(trees.store.read(pack.key))
         body[1000] ^= 1
         trees.store.put(pack.key, bytes(body), replace=True)
-        with pytest.raises(StorageError, match=rf"weights \(in memory://, {pack.key}\): its checksum is wrong"):
+        with pytest.raises(
+            StorageError, match=rf"weights \(in memory://, {pack.key}\): its checksum is wrong"
+        ):
             trees.get(tree.id, tmp_path / "copy")
         trees.store.put(pack.key, bytes(body[:1000]), replace=True)
         with pytest.raises(StorageError, match=r"weights .*: it is shorter or longer"):
@@ -434,7 +442,15 @@ class TestRefusals:
 def crafted(store: MemoryStore, entries: list[Entry] | bytes, **root: object) -> str:
     """The name of a root as an attacker could write it."""
     stream = entries if isinstance(entries, bytes) else b"".join(packed(entry) for entry in entries)
-    fields = {"format": FORMAT, "size": 0, "files": 0, "content": b"", "entries": stream, "pieces": [], **root}
+    fields = {
+        "format": FORMAT,
+        "size": 0,
+        "files": 0,
+        "content": b"",
+        "entries": stream,
+        "pieces": [],
+        **root,
+    }
     body = sealed(Root(**fields))  # type: ignore[arg-type]
     store.put(f"trees/{checksum(body)}", body, replace=True)
     return checksum(body)

@@ -17,10 +17,12 @@ import os
 import shutil
 import stat as modes
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
@@ -200,6 +202,9 @@ def _fill(
                 done += len(block)
                 if progress:
                     progress(done, stat.size)
+        if done != stat.size:
+            coming.discard()
+            raise Trouble.SHORT.of(where, f"{done} bytes of {stat.size}")
     return None if digest is None or digest.hexdigest() == expected else begun
 
 
@@ -217,13 +222,11 @@ def windows(read: Callable[[int, int], bytes], start: int, end: int, lanes: int)
         yield (read(*ask) for ask in asks)
         return
     pool, whole = ThreadPoolExecutor(lanes, thread_name_prefix="storage"), False
-    under_way: list[Future[bytes]] = [
-        pool.submit(read, *ask) for ask, _ in zip(asks, range(lanes), strict=False)
-    ]
+    under_way = deque(pool.submit(read, *ask) for ask in islice(asks, lanes))
 
     def in_order() -> Iterator[bytes]:
         while under_way:
-            block = under_way.pop(0).result()
+            block = under_way.popleft().result()
             if (ask := next(asks, None)) is not None:
                 under_way.append(pool.submit(read, *ask))
             yield block
@@ -237,13 +240,22 @@ def windows(read: Callable[[int, int], bytes], start: int, end: int, lanes: int)
 
 def room(target: Path, size: int) -> None:
     """An error if ``size`` bytes more do not fit where ``target`` is going to be."""
-    place = next(each for each in target.absolute().parents if each.exists())
-    try:
-        free = shutil.disk_usage(place).free
-    except OSError as err:
-        raise named(target, err) from err
-    if size > free:
+    free = free_at(target)
+    if free is not None and size > free:
         raise Trouble.FULL.of(target, f"{_amount(size)} to go, {_amount(free)} free")
+
+
+def free_at(place: Path) -> int | None:
+    """The bytes there is room for at ``place``, be it there already or not; None where nobody says."""
+    for each in (place, *place.absolute().parents):
+        try:
+            there = os.statvfs(each)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return None
+        return there.f_bavail * there.f_frsize
+    return None
 
 
 def _amount(size: int) -> str:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.arrival import Arrival, bring, room, write
+from lightning.app.storage.arrival import Arrival, bring, free_at, room, write
 from lightning.app.storage.store import (
     PRIVATE,
     Data,
@@ -126,12 +126,7 @@ class FileStore:
                 break
 
     def free(self) -> int | None:
-        place = next(each for each in (self._root, *self._root.parents) if each.exists())
-        try:
-            there = os.statvfs(place)
-        except OSError:
-            return None
-        return there.f_bavail * there.f_frsize
+        return free_at(self._root)
 
     def _land(self, coming: Arrival, file: Path) -> None:
         while True:

@@ -268,12 +268,12 @@ class RemoteStore:
             nonlocal at
             taken = []
             try:
-                while at < start + size and (block := file.read(min(BLOCK, max(start, at + size) - at))):
+                while at < start + size and (block := file.read(min(BLOCK, start + size - at))):
                     taken.append(block[max(0, start - at) :])
                     at += len(block)
             except Exception as err:
                 raise _trouble(err).of(where, _said(err)) from err
-            return b"".join(taken)[:size]
+            return b"".join(taken)
 
         with file:
             yield read
@@ -302,6 +302,8 @@ class RemoteStore:
             except FileExistsError:
                 raise
             except Exception as err:
+                if self._kind == "http" and isinstance(err, FileNotFoundError):
+                    err = _reason(err)
                 trouble = _trouble(err)
                 trouble = meant.get(trouble, trouble)
                 pause = min(8.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
@@ -421,6 +423,11 @@ def _at_hand(where: str, data: Data, checksum: str | None) -> Iterator[bytes | P
         yield content
 
 
+def _reason(err: Exception) -> Exception:
+    """What has happened: fsspec's web takes whatever it is for a file that is not there."""
+    return err.__cause__ if isinstance(err.__cause__, Exception) else err
+
+
 def _trouble(err: Exception) -> Trouble:
     """What a failed request means."""
     chain: BaseException | None = err
@@ -428,7 +435,7 @@ def _trouble(err: Exception) -> Trouble:
         if type(chain).__name__ in _NO_CREDENTIALS:
             return Trouble.CREDENTIALS
         chain = chain.__cause__ or chain.__context__
-    code = getattr(err, "code", None) or getattr(err, "status", None)
+    code = getattr(err, "status", None) or getattr(err, "code", None)
     if isinstance(err, FileNotFoundError | KeyError) or code == 404:
         return Trouble.GONE
     if isinstance(err, PermissionError) or code in (401, 403, "401", "403") or "Forbidden" in str(err):
