@@ -77,6 +77,33 @@ class TestCompute:
             config.memory(given, "memory")
 
 
+class TestStorage:
+    def test_it_is_a_url_or_a_folder_beside_the_file(self, tmp_path: Path) -> None:
+        assert Config.load(tmp_path, {}).storage is None
+        for given, meant in (
+            ("s3://bucket/prefix", "s3://bucket/prefix"),
+            ("file:///data/store", "file:///data/store"),
+            ("store", f"{tmp_path}/store"),
+            ("/data/store", "/data/store"),
+        ):
+            write(tmp_path, f"[storage]\nurl = '{given}'")
+            assert Config.load(tmp_path / "apps", {}).storage == meant
+
+    def test_pyproject_has_it_in_a_table_of_ours(self, tmp_path: Path) -> None:
+        write(tmp_path, "[tool.lightning.storage]\nurl = 'gs://bucket'", "pyproject.toml")
+        assert Config.load(tmp_path, {}).storage == "gs://bucket"
+
+    def test_the_environment_goes_before_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path, "[storage]\nurl = 'gs://bucket'")
+        assert Config.load(tmp_path, {"LIGHTNING_STORAGE_URL": "s3://bucket"}).storage == "s3://bucket"
+        assert Config.load(tmp_path, {"LIGHTNING_STORAGE_URL": "here"}).storage == f"{tmp_path}/here"
+        with pytest.raises(UsageError, match="LIGHTNING_STORAGE_URL: 's3:bucket' is no URL"):
+            Config.load(tmp_path, {"LIGHTNING_STORAGE_URL": "s3:bucket"})
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "said"),
@@ -93,6 +120,15 @@ class TestRefusals:
             ("[compute.big]\ngpus = 0.5", r"compute\.big\.gpus must be a whole number"),
             ("[compute.big]\nmemory = 'much'", r"compute\.big\.memory must be gigabytes"),
             ("[compute.big]\naccelerator = 3", r"compute\.big\.accelerator must be the name"),
+            ("storage = 's3://bucket'", r"storage must be a table of settings, not 's3://bucket'"),
+            ("[storage]\nuri = ''", r"storage\.uri is not a setting \(did you mean 'url'\?\)"),
+            (
+                "[storage]\nurl = 3",
+                r"storage\.url must be a URL such as 's3://bucket/prefix', or a folder, not 3",
+            ),
+            ("[storage]\nurl = ''", r"storage\.url must be a URL"),
+            ("[storage]\nurl = 's3:/bucket'", r"storage\.url: 's3:/bucket' is no URL; write one as"),
+            ("[storage]\nurl = 's3://me:secret@host/x'", r"storage\.url has a name or a password in it"),
             ("timezone = UTC", r"lightning\.toml is not valid TOML: .*line 1"),
         ],
     )

@@ -10,6 +10,7 @@ import pytest
 from lightning.app.config import Config, Resources
 from lightning.app.core.compute import MACHINES, CloudCompute, resources
 from lightning.app.kernel.schedule import NAMES, Schedule
+from lightning.app.storage.remote import EXTRAS
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -75,7 +76,16 @@ def test_the_files_of_the_page_mean_what_it_says(tmp_path: Path) -> None:
         (folder / name).write_text(text)
         config = Config.load(folder, {})
         assert config.timezone == "Europe/Berlin"
+        assert config.storage == "s3://bucket/prefix"
         assert resources(CloudCompute("trainer"), config) == Resources(8, 2, 64 * 1024**3, "A100")
+
+
+def test_every_kind_of_storage_is_told_with_what_it_needs() -> None:
+    told = {url.strip("`").partition("://")[0]: needs for url, _, needs in rows("configuration.md", "url")}
+    folder = told.pop("/data/store")
+    needs = {"https" if kind == "http" else kind: extra for kind, extra in EXTRAS.items()}
+    assert told == {kind: f"`pip install 'lightning-apps[{extra}]'`" for kind, extra in needs.items()}
+    assert folder == "nothing"
 
 
 def test_every_machine_is_told_with_what_it_has() -> None:
