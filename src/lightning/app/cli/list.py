@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -44,7 +45,7 @@ def list_runs(runs_dir: Path, as_json: bool) -> None:
         click.echo(f"{runs.folder} has no runs yet. Start one: lightning run app app.py", err=True)
 
 
-def outline(run: Run, now: float) -> dict[str, object]:
+def outline(run: Run, now: float) -> dict[str, Any]:
     """What is known of a run without a look into its journal."""
     state = run.state
     meta = run.meta

@@ -6,8 +6,9 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from lightning.app.cli.runs import HELP, Moment, as_json, complete_run, runs_dir
+from lightning.app.config import guess
 from lightning.app.errors import NotFoundError
 from lightning.app.journal.output import Line, OutputReader, files_of
 from lightning.app.journal.runs import Run, Runs
@@ -74,15 +76,17 @@ def logs(
         return
     show = _as_json if as_json else _as_text
     reader = OutputReader(run.folder)
-    first: Iterator[Line] | deque[Line] = filter(wanted, _all_of(reader, run))
+    first: Iterator[Line] | deque[Line] = filter(wanted.passes, _all_of(reader, run))
     if tail is not None:
         reader, first = _last(run, wanted, tail)
     _print(first, show)
+    if not follow:
+        wanted.check()
     while follow:
         over = not (run.live or reader.growing)  # asked before the look: what came before that is seen
-        _print(filter(wanted, reader.read()), show)
+        _print(filter(wanted.passes, reader.read()), show)
         if over:
-            _print(filter(wanted, reader.rest()), show)
+            _print(filter(wanted.passes, reader.rest()), show)
             return
         time.sleep(LOOK_EVERY)
 
@@ -105,19 +109,33 @@ class _Wanted:
         self._search = search
         self._known: dict[str, bool] = {}
 
-    def __call__(self, line: Line) -> bool:
-        if self._since is not None and line.at < self._since:
-            return False
+    def passes(self, line: Line) -> bool:
         if self._components and not self._is_named(line.component):
             return False
+        if self._since is not None and line.at < self._since:
+            return False
         return self._search is None or self._search.search(line.text) is not None
+
+    def check(self) -> None:
+        """After all lines: a name that fits none of the components that have printed is a slip."""
+        for name in self._components:
+            if not any(_below(component, name) for component in self._known):
+                last = [each.rpartition(".")[2] for each in self._known]
+                raise NotFoundError(
+                    f"no component {name!r} has printed anything{guess(name, last)}. "
+                    f"These have: {', '.join(sorted(self._known)) or 'none'}"
+                )
 
     def _is_named(self, component: str) -> bool:
         known = self._known.get(component)
         if known is None:
-            known = any(f".{name}." in f".{component}." for name in self._components)
+            known = any(_below(component, name) for name in self._components)
             self._known[component] = known
         return known
+
+
+def _below(component: str, name: str) -> bool:
+    return f".{name}." in f".{component}."
 
 
 def _all_of(reader: OutputReader, run: Run) -> Iterator[Line]:
@@ -131,17 +149,16 @@ def _last(run: Run, wanted: _Wanted, count: int) -> tuple[OutputReader, deque[Li
     files = files_of(run.folder) or [0]
     for back in range(1, len(files) + 1):
         reader = OutputReader(run.folder, files[-back])
-        found = deque(filter(wanted, _all_of(reader, run)), maxlen=count)
+        found = deque(filter(wanted.passes, _all_of(reader, run)), maxlen=count)
         if len(found) == count:
             break
     return reader, found
 
 
-def _print(lines: Iterator[Line] | deque[Line], show: Any) -> None:
-    out = click.get_text_stream("stdout")
-    for line in lines:
-        out.write(show(line))
-    out.flush()
+def _print(lines: Iterator[Line] | deque[Line], show: Callable[[Line], str]) -> None:
+    shown = map(show, lines)
+    while portion := "".join(islice(shown, 1000)):
+        click.echo(portion, nl=False)
 
 
 def _as_json(line: Line) -> str:

@@ -206,9 +206,9 @@ class OutputReader:
     def _records(self, path: str, *, last: bool) -> Iterator[Line]:
         """``last``: nothing has come behind this file yet, so what is incomplete may become complete."""
         try:
-            file = open(path, "rb")
+            file = open(path, "rb")  # noqa: SIM115 - it may have been the oldest, and be gone
         except FileNotFoundError:
-            return  # it was the oldest
+            return
         with file:
             file.seek(self._offset)
             data = b""

@@ -14,12 +14,13 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import time
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -83,6 +84,14 @@ class Run:
             os.close(descriptor)
 
     @property
+    def holder(self) -> int:
+        """The process that holds or held the lock last; 0 where that cannot be told."""
+        try:
+            return int((self.folder / "lock").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
     def state(self) -> State:
         """What it is now: "interrupted" ended by a signal, "killed" never said how it ended."""
         if self.live:
@@ -123,6 +132,18 @@ class Run:
         meta = self.meta
         unfinished = meta.state == "running" or meta.reason in ("signal", "killed")
         return unfinished and self.journal_path.exists()
+
+    def resuming(self, app_file: str = "") -> str:
+        """The command that goes on with it, as typed from here."""
+        meta = self.meta
+        file = app_file or os.path.join(meta.folder, meta.app_file)
+        near = os.path.relpath(file)
+        words = ["lightning", "run", "app", file if near.startswith("..") else near, "--resume", self.id]
+        if self.folder.parent != RUNS_DIR.absolute():
+            words += ["--runs-dir", str(self.folder.parent)]
+        if meta.arguments:
+            words += ["--app_args", *meta.arguments]
+        return shlex.join(words)
 
     def lock(self) -> None:
         """Hold the run until this process is gone; a run that had ended is noted as running again."""
@@ -200,14 +221,18 @@ class Run:
         """
         self.release()
 
-    def end(self, code: int, reason: str) -> None:
-        """Note how it ended ("stopped", "failed", "signal" or "killed"), then let go of the lock."""
-        try:
-            self._note(
-                msgspec.structs.replace(
-                    self.meta, state="ended", ended_at=time.time(), exit_code=code, reason=reason
-                )
+    def note_end(self, code: int, reason: str) -> None:
+        """Note how it ended: "stopped", "failed", "signal" or "killed"."""
+        self._note(
+            msgspec.structs.replace(
+                self.meta, state="ended", ended_at=time.time(), exit_code=code, reason=reason
             )
+        )
+
+    def end(self, code: int, reason: str) -> None:
+        """Note how it ended, then let go of the lock."""
+        try:
+            self.note_end(code, reason)
         finally:
             self.release()
 
@@ -224,13 +249,6 @@ class Run:
             _sync_folder(self.folder)
         except OSError as err:
             raise named(path, err) from err
-
-
-class Pruned(NamedTuple):
-    """What a deletion took away."""
-
-    count: int
-    size: int
 
 
 class Runs:
@@ -332,15 +350,12 @@ class Runs:
                 found.append(run)
         return found
 
-    def prune(self, keep: int | None, days: float | None) -> Pruned:
+    def prune(self, keep: int | None, days: float | None) -> None:
         """Delete what ``older`` names, and what deletions that were cut short have left."""
-        count = size = 0
         for run in self.older(keep, days):
             with contextlib.suppress(ConflictError, NotFoundError, JournalError):  # resumed at this moment
-                size += run.delete()
-                count += 1
+                run.delete()
         self.clear()
-        return Pruned(count, size)
 
     def clear(self) -> None:
         """Remove what deletions that were cut short have left."""

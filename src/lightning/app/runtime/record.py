@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -259,3 +259,46 @@ def write(folder: Path, record: Record) -> None:
 
 def with_git(record: Record, folder: str) -> Record:
     return msgspec.structs.replace(record, git=git_of(folder, record.code))
+
+
+# -- comparing ------------------------------------------------------------------------------------
+
+
+def differences(old: Record, new: Record) -> list[str]:
+    """What changed from one record to a later one, a line each."""
+    found = []
+    for what, before, after in (
+        ("lightning-apps", old.lightning, new.lightning),
+        ("Python", f"{old.implementation} {old.python}", f"{new.implementation} {new.python}"),
+        ("platform", platform_of(old), platform_of(new)),
+        ("arguments", " ".join(old.arguments), " ".join(new.arguments)),
+        ("git", _commit(old), _commit(new)),
+    ):
+        if before != after:
+            found.append(f"{what}: {before or 'none'} -> {after or 'none'}")
+    found += _changed("code", old.code, new.code, lambda digest: digest[:12])
+    found += _changed("distribution", old.distributions, new.distributions, str)
+    found += _changed("variable", dict.fromkeys(old.variables, ""), dict.fromkeys(new.variables, ""), str)
+    return found
+
+
+def platform_of(record: Record) -> str:
+    """What programs built for one machine need of another."""
+    return " ".join(filter(None, (record.system, record.machine, record.libc)))
+
+
+def _commit(record: Record) -> str:
+    return f"{record.git.commit[:12]}{' and changes' if record.git.dirty else ''}" if record.git else ""
+
+
+def _changed(
+    what: str, old: Mapping[str, str], new: Mapping[str, str], shown: Callable[[str], str]
+) -> Iterator[str]:
+    for name in sorted({*old, *new}):
+        before, after = old.get(name), new.get(name)
+        if after is None:
+            yield f"{what} {name}: gone"
+        elif before is None:
+            yield f"{what} {name}: new"
+        elif before != after:
+            yield f"{what} {name}: {shown(before)} -> {shown(after)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 import socket
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from lightning.app.errors import ConflictError, EngineError, JournalError, Light
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
-from lightning.app.journal.runs import JUST_BEGUN, RUNS_DIR, Meta, Run, Runs
+from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.runtime import loader
 from lightning.app.runtime.aside import Aside
@@ -83,29 +82,31 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
         if interrupted is not None:
             log.info(
                 f"run {interrupted.id} of this app was interrupted. "
-                f"To go on with it instead: {resuming(interrupted, options)}"
+                f"To go on with it instead: {interrupted.resuming(options.file)}"
             )
     else:
         opened = _to_resume(runs, options, interrupted)
-    place = _Place(app, opened, options)
+    opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
+    place = None
     try:
-        opened.lock()
+        place = _Place(app, opened, options)
         place.keep_output(config.runs.output)
-        try:
-            code, reason = _run(app, options, module, opened, place, log, config)
-        except StoppedEarly:
-            opened.end(0, "signal")
-            raise
-        except (EngineError, JournalError):
-            _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
-            raise
-        except BaseException:
-            _note_end(opened, "failed")
-            raise
-        opened.end(code, reason)
+        code, reason = _run(app, options, module, opened, place, log, config)
+        opened.note_end(code, reason)
         return code
+    except StoppedEarly:
+        opened.note_end(0, "signal")
+        raise
+    except (EngineError, JournalError):
+        _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
+        raise
+    except BaseException:
+        _note_end(opened, "failed")
+        raise
     finally:
-        place.leave()
+        if place is not None:
+            place.leave()
+        opened.release()  # when its processes are gone and what they printed is written
 
 
 def _run(
@@ -146,7 +147,7 @@ def _run(
 
 def _note_end(opened: Run, reason: str) -> None:
     with suppress(JournalError):  # what is being raised already is the cause of this one, too
-        opened.end(1, reason)
+        opened.note_end(1, reason)
 
 
 def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
@@ -166,6 +167,7 @@ def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
                 continue  # it is live, somebody resumes it at this moment, or it is not ours
             orphans.sweep(run.id)
             _note_end(run, "killed")
+            run.release()
         if newest is None and _is_of(meta, options) and run.interrupted:
             newest = run
     return newest
@@ -180,7 +182,7 @@ def _is_of(meta: Meta, options: Options) -> bool:
 
 def _to_resume(runs: Runs, options: Options, newest: Run | None) -> Run:
     """The run that is meant, if there is something in it to go on with."""
-    file = shown_path(options.file)
+    file = options.file
     if options.resume is True:
         run = newest or next((each for each in runs.interrupted() if _is_of(each.meta, options)), None)
         if run is not None:
@@ -205,22 +207,6 @@ def _to_resume(runs: Runs, options: Options, newest: Run | None) -> Run:
             f"first turn\nStart a new run: lightning run app {file}"
         )
     return run
-
-
-def resuming(run: Run, options: Options) -> str:
-    """The command that goes on with a run."""
-    words = ["lightning", "run", "app", shown_path(options.file), "--resume", run.id]
-    if options.runs_dir != RUNS_DIR:
-        words += ["--runs-dir", str(options.runs_dir)]
-    if arguments := run.meta.arguments:
-        words += ["--app_args", *arguments]
-    return shlex.join(words)
-
-
-def shown_path(file: str) -> str:
-    """As it would be typed from here."""
-    near = os.path.relpath(file)
-    return file if near.startswith("..") else near
 
 
 class _Place:
