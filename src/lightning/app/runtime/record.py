@@ -131,11 +131,16 @@ def code_of(app_file: str | os.PathLike[str], also: Iterable[str] = ()) -> dict[
             source = os.path.abspath(source)
             if source.startswith(folder + os.sep) and source.endswith(".py") and not _installed(source):
                 files.add(source)
-    found = {}
-    for source in sorted(files):
-        with suppress(OSError):
-            found[os.path.relpath(source, folder)] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    return found
+    found = {os.path.relpath(source, folder): hashed(source) for source in sorted(files)}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def hashed(file: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def code_hash(code: Mapping[str, str]) -> str:
