@@ -25,7 +25,7 @@ from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
 from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime import loader
+from lightning.app.runtime import loader, record
 from lightning.app.runtime.aside import Aside
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
@@ -86,6 +86,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
             )
     else:
         opened = _to_resume(runs, options, interrupted)
+        _say_changes(opened, options, log)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
     place = None
     try:
@@ -148,6 +149,17 @@ def _run(
 def _note_end(opened: Run, reason: str) -> None:
     with suppress(JournalError):  # what is being raised already is the cause of this one, too
         opened.note_end(1, reason)
+
+
+def _say_changes(run: Run, options: Options, log: Log) -> None:
+    """Name the files that are not what they were when the run was started or resumed last."""
+    known = record.records(run.folder)
+    if not known:
+        return
+    before = known[-1].code
+    now = record.code_of(options.file, before)
+    if changed := [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]:
+        log.info(f"{', '.join(changed)} changed since run {run.id} began: going on with the new code")
 
 
 def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
