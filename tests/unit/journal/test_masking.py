@@ -47,7 +47,7 @@ def test_a_secret_is_found_as_python_and_json_write_it(secret: str) -> None:
 
 
 def test_an_empty_secret_masks_nothing() -> None:
-    assert not Mask(["", " \n"])
+    assert Mask(["", " \n"])("a b\n") == "a b\n"
     assert Mask(["", "x"])("a b x") == "a b ***"
 
 

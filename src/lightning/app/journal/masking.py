@@ -7,7 +7,6 @@ those bytes are held back until more has come.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import AnyStr
 
@@ -26,9 +25,6 @@ class Mask:
         forms = {form for secret in secrets for form in _forms(secret)}
         self._texts = sorted(forms)
         self._forms = [form.encode(errors="surrogateescape") for form in self._texts]
-
-    def __bool__(self) -> bool:
-        return bool(self._forms)
 
     def __call__(self, text: str) -> str:
         return _masked(text, self._texts, MASK)
@@ -77,17 +73,20 @@ def _masked(data: AnyStr, forms: list[AnyStr], mask: AnyStr) -> AnyStr:
             at = data.find(form, at + 1)
     if not places:
         return data
-    pieces = []
+    pieces: list[AnyStr] = []
     after = 0
     places.sort()
     for begin, end in places:
         if begin >= after:
             pieces += [data[after:begin], mask]
         after = max(after, end)
-    return data[:0].join([*pieces, data[after:]])
+    pieces.append(data[after:])
+    return data[:0].join(pieces)
 
 
 def _forms(secret: str) -> Iterable[str]:
+    import json  # only those who have secrets pay for it
+
     bare = secret.strip()
     if not bare:
         return

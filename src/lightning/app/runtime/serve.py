@@ -25,7 +25,7 @@ from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
 from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime import loader, record
+from lightning.app.runtime import loader
 from lightning.app.runtime.aside import Aside
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
@@ -153,6 +153,8 @@ def _note_end(opened: Run, reason: str) -> None:
 
 def _say_changes(run: Run, options: Options, log: Log) -> None:
     """Name the files that are not what they were when the run was started or resumed last."""
+    from lightning.app.runtime import record  # only a resume pays for it
+
     known = record.records(run.folder)
     if not known:
         return
