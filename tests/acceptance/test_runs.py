@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -409,3 +410,43 @@ def test_runs_are_found_where_they_were_put(write_app: WriteApp, run_app: RunApp
         assert told(folder, *words, "--runs-dir", "elsewhere")
     assert not (folder / ".lightning").exists()
     assert os.listdir(folder / "elsewhere")
+
+
+# -- the page -----------------------------------------------------------------------------------------
+
+FLOW = """
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.train = Train()
+
+    def run(self):
+        self.train.run()
+        self.stop()
+
+app = L.LightningApp(Flow())
+"""
+PAGE = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+
+
+def documented() -> list[str]:
+    return [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+
+
+def test_every_command_of_the_page_does_what_it_says(write_app: WriteApp, run_app: RunApp) -> None:
+    folder = write_app(LONG.replace("Work(", "Train(").replace("app = L.LightningApp(Train())", FLOW)).parent
+    commands = documented()
+    assert len(commands) > 10
+    for command in commands:
+        if "--resume" in command:
+            (folder / "go").unlink()
+            first = run_app("app.py")
+            first.line(re.compile(r"^work \d+$"))
+            first.kill()
+        (folder / "go").touch()
+        run_app("app.py", "--app_args", "one", "more").end(0)
+        newest = Runs(folder / ".lightning" / "runs").all()[0].id
+        words = shlex.split(command.replace("20261121-061530-k7q2", newest))
+        done = lightning(*words[1:], folder=folder)
+        assert done.returncode == 0, (command, done)
+        assert done.stdout or words[1] == "delete" or "--search" in words, (command, done)
