@@ -172,16 +172,12 @@ def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
     newest = None
     for run in runs.all()[:SWEPT]:
         meta = run.meta
-        if meta.state == "running":
-            if time.time() - meta.started_at < JUST_BEGUN and not (run.folder / "lock").exists():
-                continue
-            try:
+        if meta.state == "running" and time.time() - meta.started_at > JUST_BEGUN and not run.live:
+            with suppress(LightningError):  # somebody resumes it at this moment, or it is not ours
                 run.lock()
-            except LightningError:
-                continue  # it is live, somebody resumes it at this moment, or it is not ours
-            orphans.sweep(run.id)
-            _note_end(run, "killed")
-            run.release()
+                orphans.sweep(run.id)
+                _note_end(run, "killed")
+                run.release()
         if newest is None and _is_of(meta, options) and run.interrupted:
             newest = run
     return newest
