@@ -268,6 +268,33 @@ def test_output_is_not_kept_where_that_is_configured(write_app: WriteApp, run_ap
     assert "has been kept" in done.stderr
 
 
+def test_when_no_more_can_be_kept_one_notice_says_so_and_the_app_goes_on(
+    write_app: WriteApp, run_app: RunApp
+) -> None:
+    folder = write_app(
+        """
+        import resource
+        import lightning as L
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+
+        class Work(L.LightningWork):
+            def run(self):
+                for number in range(20_000):
+                    print(f"{number:099}")
+
+        app = L.LightningApp(Work())
+        """
+    ).parent
+    terminal = run_app("app.py")
+    terminal.end(0)
+    assert len(terminal.printed) == 20_000
+    assert len([line for line in terminal.err if "what is printed from here on is not kept" in line]) == 1
+    kept = [int(line.text) for line in OutputReader(only_run(folder).folder).read()]
+    assert kept == list(range(len(kept)))
+    assert kept
+
+
 # -- going on -----------------------------------------------------------------------------------------
 
 
