@@ -191,7 +191,7 @@ def test_a_host_that_cannot_begin_or_be_had_is_not_tried_again() -> None:
     broken, nowhere = Stage(retries=5), Stage(retries=5)
     calls = broken.call(), nowhere.call()
     broken.say(m.Broken("TypeError", "cannot open", ""))
-    nowhere.works.could_not_start(W, f.Failure("OSError", "no process"))
+    nowhere.works.could_not_start(W, nowhere.life().incarnation, f.Failure("OSError", "no process"))
     assert [call.phase for call in calls] == [Phase.FAILED, Phase.FAILED]
     assert broken.ends()
     assert nowhere.ends()

@@ -1,8 +1,8 @@
-"""Somebody who reads the journal and nothing else, knows what was promised, and keeps books of its own.
+"""Somebody who reads the journal and the orders given after each turn, knows what was promised, and keeps books.
 
 The kernel's model says what the kernel believes. The witness learns of each committed fact and objects to
 what may not follow from what it has seen: a finished call that runs again, a fourth try, two calls at a time,
-a device in two hands, a message that counts twice.
+a device in two hands, a message that counts twice, a decision that nobody was told to carry out.
 """
 
 from __future__ import annotations
@@ -12,24 +12,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from lightning.app.kernel import facts as f
+from lightning.app.kernel import messages as m
+from lightning.app.kernel import orders as o
 
 DEATHS = 3
+CRASHES = ("WorkDied", "Interrupted")
 
 
-@dataclass
+@dataclass(eq=False)
 class CallBook:
     """What is known of one call."""
 
     number: int
     key: bytes
-    tick: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    ticks: frozenset[str]
+    begun: bool = False
     deaths: int = 0
     failures: int = 0
     over: str = ""
+    failure: f.Failure | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class WorkBook:
     """What is known of one work."""
 
@@ -43,25 +52,41 @@ class WorkBook:
     start_deaths: int = 0
 
     def hears(self, seq: int) -> None:
+        assert self.process != "absent", "a message of a process that is gone"
         assert seq > self.heard, f"message {seq} counts again after message {self.heard}"
         self.heard = seq
+
+    @property
+    def alive(self) -> bool:
+        return self.process in ("starting", "ready")
+
+    def unfinished(self) -> list[CallBook]:
+        return [*([self.running] if self.running else []), *self.queue]
 
 
 class Witness:
     """Objects, by an AssertionError, to any fact that breaks a promise."""
 
-    def __init__(self, devices: Sequence[int]) -> None:
+    def __init__(self, devices: Sequence[int], run: str = "run") -> None:
         self.devices = set(devices)
+        self.run = run
         self.works: dict[str, WorkBook] = {}
         self.calls = 0
         self.incarnations = 0
+        self.epoch = 0
         self.held: dict[int, set[int]] = {}
         self.ticks: dict[str, int] = {}
-        self.interrupted: list[tuple[str, CallBook]] = []
+        self.active: set[str] = set()
+        self.owed: dict[int, str] = {}  # calls of which something must be said at the begin of an epoch, and what
+        self.due: list[o.Order] = []  # what must be ordered after this turn
+        self.fatal: f.Failure | None = None
+        self.ending = False
         self._rules: Mapping[type[f.Fact], Callable[[Any], None]] = {
             f.EpochBegan: self._epoch_began,
             f.Made: self._made,
+            f.Configured: self._configured,
             f.Deleted: self._deleted,
+            f.Wrote: self._wrote,
             f.Changed: self._changed,
             f.Called: self._called,
             f.Dispatched: self._dispatched,
@@ -75,30 +100,70 @@ class Witness:
             f.PassCompleted: self._pass_completed,
         }
 
-    def saw(self, facts: Sequence[f.Fact]) -> None:
-        """One committed turn."""
+    def saw(self, facts: Sequence[f.Fact], orders: Sequence[o.Order], *, undone: bool = False) -> None:
+        """One committed turn. ``undone``: the flow raised in it, so its orders say less than its facts."""
+        self.due, self.fatal = [], None
         for fact in facts:
             rule = self._rules.get(type(fact))
             if rule is not None:
                 rule(fact)
-        assert not self.interrupted, f"interrupted, and nothing was said of it: {self.interrupted}"
+        assert not self.owed, f"a new epoch, and nothing was said of {self.owed}"
+        self._compare(orders, undone)
+
+    def _compare(self, orders: Sequence[o.Order], undone: bool) -> None:
+        """What was decided is ordered, in that sequence, and nothing else is."""
+        ends = [each for each in orders if isinstance(each, o.EndApp)]
+        told = [each for each in orders if not isinstance(each, o.Notice | o.EndApp)]
+        if not undone:
+            assert _encoded(told) == _encoded(self.due), f"ordered: {told}\ndecided: {self.due}"
+        assert len(ends) <= 1
+        if self.fatal is not None and not self.ending:
+            assert ends, f"{self.fatal} should end the app"
+            assert undone or not ends[0].failure or ends[0].code == 1
+        self.ending = self.ending or bool(ends)
 
     # -- the tree ---------------------------------------------------------------------------------
 
     def _epoch_began(self, fact: f.EpochBegan) -> None:
+        assert fact.epoch == self.epoch + 1
+        self.epoch = fact.epoch
+        self.ending = False
         self.held.clear()
-        for path, work in self.works.items():
+        for work in self.works.values():
             work.process, work.heard, work.start_deaths = "absent", 0, 0
             if work.running is not None:
-                self.interrupted.append((path, work.running))
+                again = work.options.on_crash == "rerun"
+                self.owed[work.running.number] = "queued" if again else "failed"
+            if not work.options.raise_exception:
+                continue
+            for call in work.latest.values():
+                if call.over == "failed":
+                    if work.options.on_crash == "fail" and call.begun and _crashed(call):
+                        self.fatal = call.failure  # at most once, whoever resumes
+                    else:
+                        self.owed[call.number] = "queued"
 
     def _made(self, fact: f.Made) -> None:
         assert fact.path not in self.works, f"{fact.path} is there already"
         if fact.options is not None:
             self.works[fact.path] = WorkBook(fact.options)
 
+    def _configured(self, fact: f.Configured) -> None:
+        self.works[fact.path].options = fact.options
+
     def _deleted(self, fact: f.Deleted) -> None:
-        self.works.pop(fact.path, None)
+        for path in [each for each in self.works if each == fact.path or each.startswith(fact.path + ".")]:
+            work = self.works.pop(path)
+            if work.alive:
+                self.due.append(o.StopWorker(path, work.incarnation))
+        for key in [key for key in self.ticks if _below(key.split("|")[0], fact.path)]:
+            del self.ticks[key]
+            self.active.discard(key)
+
+    def _wrote(self, fact: f.Wrote) -> None:
+        work = self.works.get(fact.path)
+        if work is not None and work.alive:
+            self.due.append(o.Send(fact.path, m.Write([fact.delta])))
 
     def _changed(self, fact: f.Changed) -> None:
         self.works[fact.path].hears(fact.seq)
@@ -109,12 +174,18 @@ class Witness:
         work = self.works[fact.path]
         self.calls += 1
         assert fact.number == self.calls
+        ticks = frozenset(fact.tick.split(";")) - {""}
+        for tick in ticks:
+            key, _, number = tick.rpartition("@")
+            assert key in self.active, f"{fact.path}: called for {tick}, which is not true"
+            assert int(number) == self.ticks[key]
+            assert fact.path.startswith(key.split("|")[0] + "."), f"{fact.path}: called for {tick}"
         before = work.latest.get(fact.key)
         if before is not None:
             assert before.over, f"{fact.path}: asked for again while it waits or runs"
-            anew = fact.tick and fact.tick != before.tick
-            assert anew, f"{fact.path}: a finished call runs again"
-        work.latest[fact.key] = call = CallBook(fact.number, fact.key, fact.tick)
+            assert ticks, f"{fact.path}: a finished call runs again"
+            assert not ticks & before.ticks, f"{fact.path}: a call runs twice for {ticks & before.ticks}"
+        work.latest[fact.key] = call = CallBook(fact.number, fact.key, fact.args, fact.kwargs, ticks)
         work.queue.append(call)
 
     def _dispatched(self, fact: f.Dispatched) -> None:
@@ -123,7 +194,11 @@ class Witness:
         assert work.running is None, f"{fact.path}: two calls at a time"
         call = work.queue.popleft()
         assert (call.number, call.over) == (fact.number, ""), f"{fact.path}: {fact.number} out of turn"
+        assert not self.ending, f"{fact.path}: a call for an app that ends"
         work.running = call
+        call.begun = True
+        message = m.Call(call.number, f"{self.run}.{call.number}", call.args, call.kwargs)
+        self.due.append(o.Send(fact.path, message))
 
     def _returned(self, fact: f.Returned) -> None:
         work = self.works[fact.path]
@@ -137,38 +212,59 @@ class Witness:
         work = self.works[fact.path]
         if fact.seq:
             work.hears(fact.seq)
+        told = f"{fact.path}#{fact.number}"
+        call, ran = self._who_failed(work, fact)
+        owed = self.owed.pop(fact.number, "")
+        call.failure = fact.failure
+        if owed:
+            expected = owed == "queued"
+        elif not ran:
+            assert not fact.died, f"{told} died before it ran"
+            assert not fact.timeout, f"{told} took too long before it ran"
+            if fact.failure.kind == "WorkDied":
+                assert work.start_deaths >= DEATHS, f"{told}: given up after {work.start_deaths} deaths"
+            expected = False  # no process could be had for it
+        elif fact.died:
+            call.deaths += 1
+            assert work.process == "absent"
+            expected = work.options.on_crash == "rerun" and call.deaths < DEATHS
+        else:
+            assert fact.seq or fact.timeout
+            expected = call.failures < work.options.retries
+        assert fact.again is expected, f"{told}: again is {fact.again}; {call}"
+        if fact.again:
+            call.over = ""
+            work.queue.appendleft(call)
+            call.failures += bool(fact.seq or fact.timeout)
+        else:
+            call.over = "failed"
+            call.failures += not fact.died
+            if work.options.raise_exception:
+                self.fatal = fact.failure
+
+    def _who_failed(self, work: WorkBook, fact: f.CallFailed) -> tuple[CallBook, bool]:
         call = work.running
         if call is not None and call.number == fact.number:
             work.running = None
-        else:
-            call = next(each for each in work.queue if each.number == fact.number)
-            work.queue.remove(call)
-        interrupted = (fact.path, call) in self.interrupted
-        if interrupted:
-            self.interrupted.remove((fact.path, call))
-        if fact.died:
-            call.deaths += 1
-            expected = work.options.on_crash == "rerun" and call.deaths < DEATHS
-        elif interrupted:
-            expected = work.options.on_crash == "rerun"
-        elif fact.seq or fact.timeout:
-            expected = call.failures < work.options.retries
-            call.failures += 1
-        else:
-            expected = False  # no process could be had for it
-            assert work.start_deaths >= DEATHS
-        assert fact.again is expected, f"{fact.path}#{fact.number}: again is {fact.again}; {call}"
-        if fact.again:
-            work.queue.appendleft(call)
-        else:
-            call.over = "failed"
+            return call, True
+        waiting = [each for each in work.queue if each.number == fact.number]
+        if waiting:
+            assert waiting[0] is work.queue[0], f"{fact.path}#{fact.number} failed before those that came first"
+            return work.queue.popleft(), False
+        over = [each for each in work.latest.values() if each.number == fact.number]
+        assert over, f"{fact.path}#{fact.number} failed, and is none of its calls"
+        assert fact.number in self.owed, f"{fact.path}#{fact.number} is over, and runs again"
+        return over[0], False
 
     def _stop_asked(self, fact: f.StopAsked) -> None:
         work = self.works[fact.path]
-        if work.process in ("starting", "ready"):
+        if work.alive:
+            broken = work.process == "starting" and not fact.cancel and not self.ending
+            if not broken:  # what cannot begin ends by itself
+                self.due.append(o.StopWorker(fact.path, work.incarnation))
             work.process = "stopping"
         if fact.cancel:
-            for call in [*work.queue, *([work.running] if work.running else [])]:
+            for call in work.unfinished():
                 call.over = "cancelled"
                 if work.latest.get(call.key) is call:
                     del work.latest[call.key]
@@ -180,6 +276,7 @@ class Witness:
     def _placed(self, fact: f.Placed) -> None:
         work = self.works[fact.path]
         assert work.process == "absent", f"{fact.path}: a second process"
+        assert not self.ending, f"{fact.path}: a process for an app that ends"
         assert fact.incarnation > self.incarnations
         self.incarnations = fact.incarnation
         wanted = set(fact.devices)
@@ -188,8 +285,11 @@ class Witness:
         assert not wanted.intersection(*[set().union(*self.held.values())]), (
             f"{fact.path}: a device in two hands"
         )
-        self.held[fact.incarnation] = wanted
+        if wanted:
+            self.held[fact.incarnation] = wanted
         work.process, work.incarnation, work.heard = "starting", fact.incarnation, 0
+        too_many = work.options.gpus > len(self.devices)
+        self.due.append(o.Place(fact.path, fact.incarnation, tuple(fact.devices), too_many))
 
     def _up(self, fact: f.Up) -> None:
         work = self.works[fact.path]
@@ -202,6 +302,7 @@ class Witness:
         self.held.pop(fact.incarnation, None)
         work = self.works.get(fact.path)
         if work is not None and work.incarnation == fact.incarnation:
+            assert work.process != "absent", f"{fact.path}: gone twice"
             if work.process == "starting":
                 work.start_deaths += 1
             work.process = "absent"
@@ -210,11 +311,32 @@ class Witness:
 
     def _ticked(self, fact: f.Ticked) -> None:
         risen = fact.ticks.number - self.ticks.get(fact.key, 0)
+        assert fact.key not in self.active, f"{fact.key}: a tick while the last one is still true"
         assert (risen, fact.active) in ((0, False), (1, True)), f"{fact.key}: {risen} ticks at once"
         self.ticks[fact.key] = fact.ticks.number
+        if fact.active:
+            self.active.add(fact.key)
 
     def _pass_completed(self, fact: f.PassCompleted) -> None:
+        self.active.difference_update(fact.consumed)
         if fact.spent:
             for work in self.works.values():
                 if not work.options.cache_calls:
                     work.latest = {key: call for key, call in work.latest.items() if not call.over}
+
+    # -- at rest ----------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[str]:
+        return [f"{path}#{call.number}" for path, work in self.works.items() for call in work.unfinished()]
+
+
+def _crashed(call: CallBook) -> bool:
+    return call.failure is not None and call.failure.kind in CRASHES
+
+
+def _encoded(orders: list[o.Order]) -> bytes:
+    return msgspec.msgpack.encode([(type(each).__name__, each) for each in orders])
+
+
+def _below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top + ".")

@@ -80,8 +80,8 @@ class Passes:
         self.ledger.orders.clear()
 
     def closed_turn(self) -> None:
-        """The pass goes on in a new turn; what it did until here is durable."""
-        self._mark = 0
+        """The pass goes on in a new turn: what it did until here is durable, what came in is not its own."""
+        self._mark = len(self.ledger.facts)
 
     def wants_another(self) -> bool:
         """Whether another pass should follow at once, because of what the last one did."""

@@ -109,9 +109,7 @@ class Works:
         if life.queue:
             self._failed(path, life, life.queue[0], failure, seq=seq, retry=False)
         elif life.wanted:
-            self.ledger.enter(f.StopAsked(path, cancel=False))
-            if life.options.raise_exception:
-                self.end(1, "failed", work=path, failure=failure)
+            self._give_up(path, life, failure)
 
     def _noticed(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Noticed) -> None:
         self.ledger.order(Notice(path, message.message))
@@ -152,16 +150,10 @@ class Works:
     def exited(self, path: str, incarnation: int, reason: str) -> None:
         """The process is gone, and everything that it had said has been taken in."""
         model = self.ledger.model
-        life = model.works.get(path)
-        current = life is not None and life.incarnation == incarnation and life.process is not Process.ABSENT
-        if not current and incarnation not in model.held:
-            return
-        before = life.process if life is not None else Process.ABSENT
-        self.ledger.enter(f.Gone(path, incarnation, reason))
-        self.ledger.fresh = True
-        self._touched.update(self._waiting)
-        self._waiting.clear()
-        if life is None or not current or self.ending:
+        known = model.works.get(path)
+        before = known.process if known is not None else Process.ABSENT
+        life = self._ended(path, incarnation, reason)
+        if life is None or self.ending:
             return
         self._touched[path] = None
         if model.components[path].state.get("url"):  # whatever listened there went with the process
@@ -184,20 +176,37 @@ class Works:
             if life.queue:
                 self._failed(path, life, life.queue[0], failure, retry=False)
             elif life.wanted:
-                self.ledger.enter(f.StopAsked(path, cancel=False))
-                if life.options.raise_exception:
-                    self.end(1, "failed", work=path, failure=failure)
+                self._give_up(path, life, failure)
 
-    def could_not_start(self, path: str, failure: f.Failure) -> None:
+    def _ended(self, path: str, incarnation: int, reason: str) -> WorkLife | None:
+        """Enter the end of a process, if it is news. The work's life, if the process was its current one."""
+        model = self.ledger.model
+        life = model.works.get(path)
+        current = life is not None and life.incarnation == incarnation and life.process is not Process.ABSENT
+        if not current and incarnation not in model.held:
+            return None
+        self.ledger.enter(f.Gone(path, incarnation, reason))
+        self.ledger.fresh = True
+        self._touched.update(self._waiting)
+        self._waiting.clear()
+        return life if current else None
+
+    def _give_up(self, path: str, life: WorkLife, failure: f.Failure) -> None:
+        """Nobody waits for a call, but ``start()`` asked for a process that cannot be had."""
+        self.ledger.enter(f.StopAsked(path, cancel=False))
+        if life.options.raise_exception:
+            self.end(1, "failed", work=path, failure=failure)
+
+    def could_not_start(self, path: str, incarnation: int, failure: f.Failure) -> None:
         """The object could not be sent, or no process could be had: the next try would fare no better."""
-        life = self.ledger.model.works.get(path)
-        if life is None:
+        life = self._ended(path, incarnation, failure.message)
+        if life is None or self.ending:
             return
-        self.ledger.enter(f.Gone(path, life.incarnation, failure.message))
+        self._touched[path] = None
         if life.queue:
             self._failed(path, life, life.queue[0], failure, retry=False)
-        elif life.options.raise_exception:
-            self.end(1, "failed", work=path, failure=failure)
+        elif life.wanted:
+            self._give_up(path, life, failure)
 
     # -- what flow and page ask -------------------------------------------------------------------
 
