@@ -18,7 +18,7 @@ from lightning.app.kernel.delta import SET
 from lightning.app.kernel.lifecycle import FINISHED, Phase, Process
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import Call, Model
-from lightning.app.kernel.passes import Passes, result
+from lightning.app.kernel.passes import TOGETHER, Passes, result
 from lightning.app.kernel.schedule import Schedule
 from lightning.app.kernel.values import canonical, pack, unpack
 from tests.unit.kernel import network
@@ -271,12 +271,12 @@ class Flow:
         elif known_phase not in FINISHED or again or (path, key) in self.book.reached:
             new = False
         else:
-            new = bool(ticks) and not ticks & set(known.tick.split(";"))
+            new = bool(ticks) and not ticks & set(known.tick.split(TOGETHER))
         assert call is not None, f"{path}: no call, and nobody stopped it"
         assert (call is not known) is new, f"{path}#{call.number}: {'not ' if new else ''}called anew"
         if new:
             assert call.number == latest + 1
-            assert set(call.tick.split(";")) - {""} == ticks, f"{path}#{call.number}: {call.tick}, not {ticks}"
+            assert set(call.tick.split(TOGETHER)) - {""} == ticks, f"{path}#{call.number}: {call.tick}, not {ticks}"
         self.given(path, call)
 
     def given(self, path: str, call: Call) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel import orders as o
+from lightning.app.kernel.passes import TOGETHER
 
 DEATHS = 3
 CRASHES = ("WorkDied", "Interrupted")
@@ -174,7 +175,7 @@ class Witness:
         work = self.works[fact.path]
         self.calls += 1
         assert fact.number == self.calls
-        ticks = frozenset(fact.tick.split(";")) - {""}
+        ticks = frozenset(fact.tick.split(TOGETHER)) - {""}
         for tick in ticks:
             key, _, number = tick.rpartition("@")
             assert key in self.active, f"{fact.path}: called for {tick}, which is not true"

@@ -276,7 +276,6 @@ def _dispatched(model: Model, fact: f.Dispatched, at: float) -> None:
     call = life.queue.popleft()
     call.move(Step.DISPATCHED, fact.path, at)
     life.running = call
-    life.start_deaths = 0
     life.enter("running", at)
 
 
@@ -350,6 +349,7 @@ def _up(model: Model, fact: f.Up, at: float) -> None:
     _become(life, fact.path, Process.READY)
     life.seen = fact.seq
     life.pid = fact.pid
+    life.start_deaths = 0
     life.idle_since = at
 
 

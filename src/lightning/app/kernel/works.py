@@ -17,6 +17,13 @@ DEATHS_ALLOWED = 3
 """A call whose process died so often is not tried again: it may be what kills it."""
 
 
+CRASHES = frozenset({"WorkDied", "Interrupted"})
+"""Kinds of failures that are no exception of the call's: its process or the whole run ended under it."""
+
+NEVER = 2**63 - 1
+"""The number of a message that no host can have seen."""
+
+
 class Works:
     """Decides for all works of a run."""
 
@@ -47,10 +54,17 @@ class Works:
             if life.running is not None:
                 self._interrupted(path, life, life.running)
             if life.options.raise_exception:
-                for call in [each for each in life.latest.values() if each.phase is Phase.FAILED]:
-                    assert call.failure is not None
-                    self.ledger.enter(f.CallFailed(path, 0, call.number, call.failure, again=True))
+                self._take_up(path, life)
             self.watch(path)
+
+    def _take_up(self, path: str, life: WorkLife) -> None:
+        """Calls whose failure ended the app run again, but for one that may run at most once: it ends it anew."""
+        for call in [each for each in life.latest.values() if each.phase is Phase.FAILED]:
+            assert call.failure is not None
+            if life.options.on_crash == "fail" and call.failure.kind in CRASHES and Phase.RUNNING in call.story:
+                self.end(1, "failed", work=path, failure=call.failure)
+            else:
+                self.ledger.enter(f.CallFailed(path, 0, call.number, call.failure, again=True))
 
     def watch(self, path: str) -> None:
         """A work came or its options changed."""
@@ -217,6 +231,8 @@ class Works:
         if life is not None and life.process in (Process.STARTING, Process.READY):
             self._send(path, life, m.Write([delta]))
             life.unseen.append((life.sent, delta))
+        elif life is not None and life.process is Process.STOPPING:  # it is told nothing more, and may still write
+            life.unseen.append((NEVER, delta))
         if by != "flow":
             self.ledger.fresh = True
 
