@@ -156,7 +156,9 @@ class Host:
                     self.look(each)
                 self.write(*(Delta(SET, (each,), rng.randrange(5)) for each in rng.choices("nm", k=2)))
             case 8 | 9:
-                self.finish(m.Returned(call.call, pack(rng.choice((rng.randrange(100), None, [1, {"x": 2}])))))
+                self.finish(
+                    m.Returned(call.call, pack(rng.choice((rng.randrange(100), None, [1, {"x": 2}]))))
+                )
             case 10 if rng.random() < 0.4:
                 self.finish(m.Raised(call.call, "ValueError", "no", "..."))
             case 11:

@@ -25,7 +25,8 @@ from tests.unit.kernel import network
 from tests.unit.kernel.hosts import NUMBERS, some_change
 
 PERIODS = {"* * * * *": 60, "*/5 * * * *": 300, "hourly": 3600}
-COUNTED = 20
+COUNTED = 40
+ROUND = 6
 
 Statement = tuple[Any, ...]
 
@@ -71,7 +72,10 @@ class Program:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.flows = ["root", *rng.choice(((), (), ("root.f",), ("root.f", "root.g"), ("root.f", "root.f.g")))]
+        self.flows = [
+            "root",
+            *rng.choice(((), (), ("root.f",), ("root.f", "root.g"), ("root.f", "root.f.g"))),
+        ]
         self.works = [f"{rng.choice(self.flows)}.w{n}" for n in range(rng.randint(1, 4))]
         self.lines = {flow: [self._statement(flow) for _ in range(rng.randint(1, 6))] for flow in self.flows}
         for flow in self.flows[1:]:
@@ -102,9 +106,9 @@ class Program:
             case 14 | 15 | 16:
                 return ("schedule", flow, rng.choice(list(PERIODS)), self._statement(flow, depth + 1))
             case 17:
-                return ("stop", path, rng.randrange(COUNTED))
+                return ("stop", path, rng.randrange(ROUND))
             case 18 | 19:
-                return ("make or delete", rng.choice((path, flow)), rng.randrange(COUNTED))
+                return ("make or delete", rng.choice((path, flow)), rng.randrange(ROUND))
             case 20:
                 return ("start", path)
             case 21:
@@ -202,7 +206,7 @@ class Flow:
         count = components["root"].state["count"]
         match statement:
             case ("make or delete", path, when):
-                self.make_or_delete(path, count == when)
+                self.make_or_delete(path, count % ROUND == when)
             case (_, path, *_) if path not in components:
                 pass
             case ("call of", _, other) if other not in components:
@@ -232,7 +236,7 @@ class Flow:
                 if self.schedule(path, line):
                     self.execute(inner)
             case ("stop", path, when):
-                if count == when:
+                if count % ROUND == when:
                     self.stop(path)
             case ("start", path):
                 if self.model.works[path].stage != "stopped":
@@ -276,7 +280,9 @@ class Flow:
         assert (call is not known) is new, f"{path}#{call.number}: {'not ' if new else ''}called anew"
         if new:
             assert call.number == latest + 1
-            assert set(call.tick.split(TOGETHER)) - {""} == ticks, f"{path}#{call.number}: {call.tick}, not {ticks}"
+            assert set(call.tick.split(TOGETHER)) - {""} == ticks, (
+                f"{path}#{call.number}: {call.tick}, not {ticks}"
+            )
         self.given(path, call)
 
     def given(self, path: str, call: Call) -> None:
@@ -285,7 +291,9 @@ class Flow:
                 raise Blocked
             return
         expected = unpack(self.values[call.number]) if call.phase is Phase.SUCCEEDED else None
-        assert network.same(result(call), expected), f"{path}#{call.number} gave {result(call)}, not {expected}"
+        assert network.same(result(call), expected), (
+            f"{path}#{call.number} gave {result(call)}, not {expected}"
+        )
         if call.number not in self.seen:
             self.seen.add(call.number)
             self.news = True
@@ -333,7 +341,9 @@ class Flow:
         name = self.program.rng.choice((*NUMBERS, "items", "table"))
         facts, wrote = len(self.passes.ledger.facts), self.passes.wrote
         self.passes.write(path, Delta(SET, (name,), pack(self.model.components[path].state[name])))
-        assert (len(self.passes.ledger.facts), self.passes.wrote) == (facts, wrote), f"{path}.{name}: no change"
+        assert (len(self.passes.ledger.facts), self.passes.wrote) == (facts, wrote), (
+            f"{path}.{name}: no change"
+        )
 
     def make_or_delete(self, path: str, now: bool) -> None:
         components = self.model.components

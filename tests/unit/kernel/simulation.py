@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel import orders as o
@@ -119,7 +121,7 @@ class World:
         self.witness = Witness(DEVICES)
         self.page = Page()
         self.book = Book()
-        self.ended = False
+        self.ended = self.hopeless = False
         self.calm = True  # nobody kills the runtime
         self.boot()
         self.calm = False
@@ -159,14 +161,20 @@ class World:
         if not self.log:
             for fact in self.made("root"):
                 self.ledger.enter(fact)
-        elif self.rng.random() < 0.1:  # the code was edited
-            path = self.rng.choice(self.program.works)
-            self.options[path] = self.some_options()
-            if path in self.ledger.model.works:
-                self.ledger.enter(f.Configured(path, self.options[path]))
+        elif self.rng.random() < 0.1 or self.hopeless:
+            self.edit_the_code()
         self.works.begin_epoch()
+        self.hopeless = self.works.ending
         self.settle()
         self.close_turn(now=True)
+
+    def edit_the_code(self) -> None:
+        """A work has other options from now on; ones that let it go on, if the app ended at its very start."""
+        for path in self.program.works if self.hopeless else [self.rng.choice(self.program.works)]:
+            options = self.some_options()
+            self.options[path] = replace(options, raise_exception=False) if self.hopeless else options
+            if path in self.ledger.model.works:
+                self.ledger.enter(f.Configured(path, self.options[path]))
 
     def made(self, path: str) -> list[f.Made]:
         """A work, or a flow with all below it."""
@@ -225,7 +233,7 @@ class World:
             with self.news_for_the_flow():
                 failure = f.Failure("OSError", "no process")
                 self.works.could_not_start(place.path, place.incarnation, failure)
-        if rng.random() < 0.15:
+        if rng.random() < 0.15 and not self.flow.raised:
             self.page_writes()
 
     def deliver(self, host: Host) -> None:
@@ -517,7 +525,9 @@ class World:
         states = {path: component.state for path, component in self.ledger.model.components.items()}
         assert self.page.states.keys() == states.keys()
         for path, state in states.items():
-            assert same(self.page.states[path], state), f"{path}: {self.page.states[path]} shown, {state} here"
+            assert same(self.page.states[path], state), (
+                f"{path}: {self.page.states[path]} shown, {state} here"
+            )
 
     def check_nothing_lost(self) -> None:
         for path, life in self.ledger.model.works.items():

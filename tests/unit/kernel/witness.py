@@ -78,7 +78,9 @@ class Witness:
         self.held: dict[int, set[int]] = {}
         self.ticks: dict[str, int] = {}
         self.active: set[str] = set()
-        self.owed: dict[int, str] = {}  # calls of which something must be said at the begin of an epoch, and what
+        self.owed: dict[
+            int, str
+        ] = {}  # calls of which something must be said at the begin of an epoch, and what
         self.due: list[o.Order] = []  # what must be ordered after this turn
         self.fatal: f.Failure | None = None
         self.ending = False
@@ -250,7 +252,9 @@ class Witness:
             return call, True
         waiting = [each for each in work.queue if each.number == fact.number]
         if waiting:
-            assert waiting[0] is work.queue[0], f"{fact.path}#{fact.number} failed before those that came first"
+            assert waiting[0] is work.queue[0], (
+                f"{fact.path}#{fact.number} failed before those that came first"
+            )
             return work.queue.popleft(), False
         over = [each for each in work.latest.values() if each.number == fact.number]
         assert over, f"{fact.path}#{fact.number} failed, and is none of its calls"

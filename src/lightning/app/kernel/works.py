@@ -61,7 +61,11 @@ class Works:
         """Calls whose failure ended the app run again, but for one that may run at most once: it ends it anew."""
         for call in [each for each in life.latest.values() if each.phase is Phase.FAILED]:
             assert call.failure is not None
-            if life.options.on_crash == "fail" and call.failure.kind in CRASHES and Phase.RUNNING in call.story:
+            if (
+                life.options.on_crash == "fail"
+                and call.failure.kind in CRASHES
+                and Phase.RUNNING in call.story
+            ):
                 self.end(1, "failed", work=path, failure=call.failure)
             else:
                 self.ledger.enter(f.CallFailed(path, 0, call.number, call.failure, again=True))
@@ -231,7 +235,9 @@ class Works:
         if life is not None and life.process in (Process.STARTING, Process.READY):
             self._send(path, life, m.Write([delta]))
             life.unseen.append((life.sent, delta))
-        elif life is not None and life.process is Process.STOPPING:  # it is told nothing more, and may still write
+        elif (
+            life is not None and life.process is Process.STOPPING
+        ):  # it is told nothing more, and may still write
             life.unseen.append((NEVER, delta))
         if by != "flow":
             self.ledger.fresh = True

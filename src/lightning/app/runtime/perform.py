@@ -232,7 +232,9 @@ class Performer:
         except LightningError as err:
             if worker is not None:
                 worker.stop(0)
-            self.inbox.append(NotStarted(order.path, order.incarnation, Failure(type(err).__name__, str(err))))
+            self.inbox.append(
+                NotStarted(order.path, order.incarnation, Failure(type(err).__name__, str(err)))
+            )
             return None
         self.links[order.incarnation] = self.current[order.path] = link
         self.watch(link)
