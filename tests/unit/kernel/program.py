@@ -10,7 +10,7 @@ import copy
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning.app.kernel import facts as f
@@ -56,6 +56,10 @@ class Book:
     reached: frozenset[tuple[str, bytes]] = frozenset()  # by the last completed pass
     schedules: dict[str, ScheduleBook] = field(default_factory=dict)
     cursors: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def copy(self) -> Book:
+        schedules = {key: replace(one) for key, one in self.schedules.items()}
+        return Book(self.reached, schedules, dict(self.cursors))
 
     def forget(self, path: str) -> None:
         """A flow and all below it left the tree."""
@@ -154,7 +158,7 @@ class Flow:
         passes, ledger = self.passes, self.passes.ledger
         passes.begin()
         ledger.fresh = False
-        self.mark = copy.deepcopy(self.book)
+        self.mark = self.book.copy()
         self.reached: set[tuple[str, bytes]] = set()
         self.occurrences: Counter[tuple[str, bytes]] = Counter()
         self.ticks: list[tuple[str, str]] = []
@@ -376,11 +380,11 @@ class Flow:
     def let_in(self) -> None:
         """Read an attribute again: what waits comes in, and what the pass holds does not change."""
         states = [component.state for component in self.model.components.values()]
-        held = [node for state in states for _, node in network.places(state)]
+        held = [value for state in states for value in state.values() if isinstance(value, list | dict)]
         looked = copy.deepcopy(held)
         self.let_others_in = True
         self.enter_waiting()
-        self.mark = copy.deepcopy(self.book)
+        self.mark = self.book.copy()
         assert network.same(held, looked), "a container changed in the hands of the pass"
         if self.passes.works.ending:
             raise Blocked

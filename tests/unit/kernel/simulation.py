@@ -9,7 +9,6 @@ at the end it checks what must hold; ``witness.py`` and ``Overwrites`` keep book
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
 from collections.abc import Iterator
@@ -154,7 +153,7 @@ class World:
         self.works = Works(self.ledger, devices=DEVICES)
         self.passes = Passes(self.works)
         self.flow = Flow(self.program, self.passes, self.book, self.values, self.made, self.let_in)
-        self.flow.book = copy.deepcopy(self.book)
+        self.flow.book = self.book.copy()
         self.flow.book.reached = self.ledger.model.reached
         self.flow.setbacks = self.setbacks
         self.ledger.at = self.now
@@ -332,7 +331,7 @@ class World:
                     assert fact.number not in self.returned, f"call {fact.number} returned twice"
                     self.returned.add(fact.number)
         self.uncommitted.clear()
-        self.book = copy.deepcopy(self.flow.book)
+        self.book = self.flow.book.copy()
 
     def perform(self, order: o.Order) -> None:
         match order:
