@@ -135,12 +135,14 @@ class Host:
 
     def _start(self, rng: random.Random) -> None:
         if self.frail and rng.random() < 0.7:
-            if rng.random() < 0.2:
+            if rng.random() < 0.3:
                 self.say(m.Broken("TypeError", "cannot open", ""))
             self.ended = "killed by SIGSEGV"
         else:
             self.ready = True
             self.say(m.Ready(self.incarnation))
+            if rng.random() < 0.3:
+                self.write(Delta(SET, ("url",), f"http://127.0.0.1:{self.incarnation}"))
 
     def _run(self, rng: random.Random, call: m.Call) -> None:
         name = rng.choice(NUMBERS)

@@ -118,7 +118,7 @@ class Program:
             case 21:
                 return ("iterate", flow, rng.choice("ij"), path, rng.randint(1, 4), rng.random() < 0.6)
             case 22 if rng.random() < 0.5:
-                return ("end", flow, rng.randrange(COUNTED))
+                return ("end", flow, rng.randrange(COUNTED), rng.random() < 0.3)
             case 22:
                 return ("raise", flow, rng.randrange(COUNTED))
             case _:
@@ -247,10 +247,10 @@ class Flow:
                     self.start(path)
             case ("iterate", path, key, work, size, once):
                 self.iterate(path, key, work, size, once)
-            case ("end", _, when):
+            case ("end", _, when, fails):
                 if count == when:
                     self.passes.end(0, "stopped", "")
-                    raise Blocked
+                    raise Defect if fails else Blocked  # in a finally: clause, say
             case ("raise", _, when):
                 if count == when:
                     raise Defect

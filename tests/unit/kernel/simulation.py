@@ -107,7 +107,7 @@ class World:
         self.options = {path: self.some_options() for path in self.program.works}
         self.frail = {path for path in self.program.works if rng.random() < 0.15}
         self.log: list[tuple[float, list[f.AnyFact]]] = []
-        self.uncommitted: list[tuple[float, list[f.AnyFact], list[o.Order], bool]] = []
+        self.uncommitted: list[tuple[float, list[f.AnyFact], list[o.Order]]] = []
         self.hosts: dict[int, Host] = {}  # by incarnation
         self.current: dict[str, Host] = {}
         self.gone: list[Host] = []
@@ -200,6 +200,7 @@ class World:
                 self.flow.one_pass()
         self.settle()
         self.close_turn()
+        assert self.ended or not self.works.ending, "the app ends, and nobody is told"
         if self.ended and not self.hosts:
             self.ledger.enter(f.Ended(1, "failed"))
             self.close_turn(now=True)
@@ -246,11 +247,15 @@ class World:
     def take(self, host: Host, said: tuple[int, int, m.Message]) -> None:
         seq, acknowledged, message = said
         before = len(self.ledger.facts)
+        life = self.ledger.model.works.get(host.path)
+        heard = life is not None and life.incarnation == host.incarnation and seq > life.seen
         with self.news_for_the_flow():
             self.works.take(host.path, host.incarnation, seq, acknowledged, message)
         for fact in self.ledger.facts[before:]:
             if isinstance(fact, f.Changed) and not self.flow.raised:
                 self.overwrites.changed(host, fact)
+        if isinstance(message, m.Noticed) and heard and host.incarnation in self.hosts:
+            assert self.ledger.orders[-1:] == [o.Notice(host.path, message.message)]
 
     def exited(self, host: Host) -> None:
         assert host.ended is not None
@@ -260,6 +265,10 @@ class World:
         self.gone.append(host)
         with self.news_for_the_flow():
             self.works.exited(host.path, host.incarnation, host.ended)
+        component = self.ledger.model.components.get(host.path)
+        if component is not None and component.life is not None and not self.works.ending:
+            gone = component.life.incarnation == host.incarnation
+            assert not (gone and component.state["url"]), f"{host.path}: gone, and still said to listen"
 
     def page_writes(self) -> None:
         known = [path for path in self.page.states if path in self.ledger.model.components]
@@ -298,10 +307,9 @@ class World:
             self.check_settled()
 
     def close_turn(self, now: bool = False) -> None:
-        undone = self.flow.raised
         facts, orders = self.ledger.close_turn()
         if facts or orders:
-            self.uncommitted.append((self.ledger.at, f.decode_turn(f.encode_turn(facts)), orders, undone))
+            self.uncommitted.append((self.ledger.at, f.decode_turn(f.encode_turn(facts)), orders))
         if not (orders or now or self.rng.random() < 0.6):
             return
         self.perhaps_killed()  # before the commit: none of it happened
@@ -321,10 +329,10 @@ class World:
             raise Killed
 
     def commit(self) -> None:
-        for at, facts, orders, undone in self.uncommitted:
+        for at, facts, orders in self.uncommitted:
             if facts:
                 self.log.append((at, facts))
-            self.witness.saw(facts, orders, undone=undone)
+            self.witness.saw(facts, orders)
             self.page.published.append(facts)
             for fact in facts:
                 if isinstance(fact, f.Returned):

@@ -103,26 +103,25 @@ class Witness:
             f.PassCompleted: self._pass_completed,
         }
 
-    def saw(self, facts: Sequence[f.Fact], orders: Sequence[o.Order], *, undone: bool = False) -> None:
-        """One committed turn. ``undone``: the flow raised in it, so its orders say less than its facts."""
+    def saw(self, facts: Sequence[f.Fact], orders: Sequence[o.Order]) -> None:
+        """One committed turn, and what was ordered in it."""
         self.due, self.fatal = [], None
         for fact in facts:
             rule = self._rules.get(type(fact))
             if rule is not None:
                 rule(fact)
         assert not self.owed, f"a new epoch, and nothing was said of {self.owed}"
-        self._compare(orders, undone)
+        self._compare(orders)
 
-    def _compare(self, orders: Sequence[o.Order], undone: bool) -> None:
+    def _compare(self, orders: Sequence[o.Order]) -> None:
         """What was decided is ordered, in that sequence, and nothing else is."""
         ends = [each for each in orders if isinstance(each, o.EndApp)]
         told = [each for each in orders if not isinstance(each, o.Notice | o.EndApp)]
-        if not undone:
-            assert _encoded(told) == _encoded(self.due), f"ordered: {told}\ndecided: {self.due}"
+        assert _encoded(told) == _encoded(self.due), f"ordered: {told}\ndecided: {self.due}"
         assert len(ends) <= 1
         if self.fatal is not None and not self.ending:
             assert ends, f"{self.fatal} should end the app"
-            assert undone or not ends[0].failure or ends[0].code == 1
+            assert ends[0].code == 1
         self.ending = self.ending or bool(ends)
 
     # -- the tree ---------------------------------------------------------------------------------

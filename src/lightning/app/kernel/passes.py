@@ -43,7 +43,7 @@ class Passes:
         self._consumed: list[str] = []
         self._stopped: set[str] = set()
         self._uncached = True  # there may be uncached calls to forget
-        self._mark = 0
+        self._set_mark()
 
     # -- a pass -----------------------------------------------------------------------------------
 
@@ -58,7 +58,7 @@ class Passes:
         self._ticks.clear()
         self._consumed.clear()
         self._stopped.clear()
-        self._mark = len(self.ledger.facts)
+        self._set_mark()
 
     def complete(self) -> None:
         """The pass got through."""
@@ -85,12 +85,16 @@ class Passes:
 
     def undo(self) -> None:
         """The flow raised: what this pass asked for did not happen. The model is not used any further."""
-        del self.ledger.facts[self._mark :]
-        self.ledger.orders.clear()
+        facts, orders, self.works.ending = self._mark
+        del self.ledger.facts[facts:]
+        del self.ledger.orders[orders:]
 
     def closed_turn(self) -> None:
         """The pass goes on in a new turn: what it did until here is durable, what came in is not its own."""
-        self._mark = len(self.ledger.facts)
+        self._set_mark()
+
+    def _set_mark(self) -> None:
+        self._mark = len(self.ledger.facts), len(self.ledger.orders), self.works.ending
 
     def wants_another(self) -> bool:
         """Whether another pass should follow at once, because of what the last one did."""
