@@ -111,7 +111,9 @@ class Program:
                 return ("schedule", flow, rng.choice(list(PERIODS)), self._statement(flow, depth + 1))
             case 17:
                 return ("stop", path, rng.randrange(ROUND))
-            case 18 | 19:
+            case 18:
+                return ("replace", path, rng.randrange(ROUND), rng.randrange(3))
+            case 19:
                 return ("make or delete", rng.choice((path, flow)), rng.randrange(ROUND))
             case 20:
                 return ("start", path)
@@ -242,6 +244,12 @@ class Flow:
             case ("stop", path, when):
                 if count % ROUND == when:
                     self.stop(path)
+            case ("replace", path, when, argument):
+                if count % ROUND == when:
+                    self.stop(path)
+                    self.make_or_delete(path, True)
+                    self.make_or_delete(path, True)
+                    self.call(path, argument)
             case ("start", path):
                 if self.model.works[path].stage != "stopped":
                     self.start(path)

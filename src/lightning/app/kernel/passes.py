@@ -162,6 +162,7 @@ class Passes:
     def make(self, fact: f.Made) -> None:
         self.ledger.enter(fact)
         self.wrote = True
+        self._stopped.discard(fact.path)  # that was another one
         if fact.options is not None:
             self.works.watch(fact.path)
 

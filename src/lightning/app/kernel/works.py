@@ -123,6 +123,8 @@ class Works:
         self._failed(path, life, call, f.Failure(message.kind, message.message, message.traceback), seq=seq)
 
     def _broken(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Broken) -> None:
+        if life.process is not Process.STARTING:
+            return  # it is being stopped: what waits is for the next one
         failure = f.Failure(message.kind, message.message, message.traceback)
         if life.queue:
             self._failed(path, life, life.queue[0], failure, seq=seq, retry=False)
