@@ -87,6 +87,9 @@ class Host:
         self.sight.look(name)
         self.looks[name] = self.received, self.state.get(name)
 
+    def acknowledge(self) -> None:
+        self.outbox.append((0, self.received, m.Ack()))
+
     def finish(self, message: m.Returned | m.Raised) -> None:
         self.say(message)
         self.call = None
@@ -165,3 +168,5 @@ class Host:
                 self.finish(m.Raised(call.call, "ValueError", "no", "..."))
             case 11:
                 self.say(m.Noticed("slow"))
+        if rng.random() < 0.2:
+            self.acknowledge()

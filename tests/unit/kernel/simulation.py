@@ -238,10 +238,16 @@ class World:
 
     def deliver(self, host: Host) -> None:
         said = host.outbox.popleft()
-        host.delivered.append(said)
-        self.take(host, said)
-        host.taken = said[0]
-        if self.rng.random() < 0.1:
+        if said[0]:
+            host.delivered.append(said)
+            self.take(host, said)
+            host.taken = said[0]
+        else:
+            self.works.acknowledged(host.path, host.incarnation, said[1])
+        life = self.ledger.model.works.get(host.path)
+        if life is not None and life.incarnation == host.incarnation:
+            assert all(number > said[1] for number, _ in life.unseen), f"{host.path}: seen, and kept"
+        if host.delivered and self.rng.random() < 0.1:
             self.take(host, self.rng.choice(host.delivered))  # once more, after a reconnect
 
     def take(self, host: Host, said: tuple[int, int, m.Message]) -> None:

@@ -225,7 +225,9 @@ class Witness:
             assert not fact.timeout, f"{told} took too long before it ran"
             if fact.failure.kind == "WorkDied":
                 assert work.start_deaths >= DEATHS, f"{told}: given up after {work.start_deaths} deaths"
-            assert work.process in ("starting", "absent"), f"{told}: failed by a process that is not meant for it"
+            assert work.process in ("starting", "absent"), (
+                f"{told}: failed by a process that is not meant for it"
+            )
             expected = False  # no process could be had for it
         elif fact.died:
             call.deaths += 1

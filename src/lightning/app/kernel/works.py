@@ -10,7 +10,7 @@ from lightning.app.kernel import messages as m
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import Phase, Process
-from lightning.app.kernel.model import Call, WorkLife, conflicting
+from lightning.app.kernel.model import Call, WorkLife, conflicting, forget_seen
 from lightning.app.kernel.orders import EndApp, Notice, Place, Send, StopWorker
 
 DEATHS_ALLOWED = 3
@@ -35,7 +35,7 @@ class Works:
         self._touched: dict[str, None] = {}  # works to look at when the turn settles, in order
         self._timed: set[str] = set()
         self._waiting: dict[str, None] = {}  # works that wait for a device
-        self._take: dict[type[m.Message], Callable[[str, WorkLife, int, int, Any], None]] = {
+        self._take: dict[type[m.Message], Callable[[str, WorkLife, int, Any], None]] = {
             m.Ready: self._ready,
             m.Changed: self._changed,
             m.Returned: self._returned,
@@ -92,37 +92,45 @@ class Works:
             or life.process is Process.ABSENT
         ):
             return
-        self._take[type(message)](path, life, seq, acknowledged, message)
+        if life.unseen:
+            forget_seen(life, acknowledged)
+        self._take[type(message)](path, life, seq, message)
 
-    def _ready(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Ready) -> None:
+    def acknowledged(self, path: str, incarnation: int, acknowledged: int) -> None:
+        """A work's host has nothing to say but what it has seen."""
+        life = self.ledger.model.works.get(path)
+        if life is not None and life.incarnation == incarnation and life.unseen:
+            forget_seen(life, acknowledged)
+
+    def _ready(self, path: str, life: WorkLife, seq: int, message: m.Ready) -> None:
         if life.process is not Process.STARTING:
             return  # it is being stopped
         self.ledger.enter(f.Up(path, seq, message.pid))
         self.ledger.fresh = True
         self._touched[path] = None
 
-    def _changed(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Changed) -> None:
+    def _changed(self, path: str, life: WorkLife, seq: int, message: m.Changed) -> None:
         deltas = message.deltas
-        conflicts = conflicting(life, deltas, acknowledged) if life.unseen else []
+        conflicts = conflicting(life, deltas) if life.unseen else []
         if message.overtaken:
             conflicts = sorted({*conflicts, *message.overtaken})
         self.ledger.enter(f.Changed(path, seq, deltas, conflicts))
         self.ledger.fresh = True
 
-    def _returned(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Returned) -> None:
+    def _returned(self, path: str, life: WorkLife, seq: int, message: m.Returned) -> None:
         if life.running is None or life.running.number != message.call:
             return  # cancelled meanwhile
         self.ledger.enter(f.Returned(path, seq, message.call, message.value))
         self.ledger.fresh = True
         self._touched[path] = None
 
-    def _raised(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Raised) -> None:
+    def _raised(self, path: str, life: WorkLife, seq: int, message: m.Raised) -> None:
         call = life.running
         if call is None or call.number != message.call:
             return
         self._failed(path, life, call, f.Failure(message.kind, message.message, message.traceback), seq=seq)
 
-    def _broken(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Broken) -> None:
+    def _broken(self, path: str, life: WorkLife, seq: int, message: m.Broken) -> None:
         if life.process is not Process.STARTING:
             return  # it is being stopped: what waits is for the next one
         failure = f.Failure(message.kind, message.message, message.traceback)
@@ -131,10 +139,10 @@ class Works:
         elif life.wanted:
             self._give_up(path, life, failure)
 
-    def _noticed(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Noticed) -> None:
+    def _noticed(self, path: str, life: WorkLife, seq: int, message: m.Noticed) -> None:
         self.ledger.order(Notice(path, message.message))
 
-    def _left(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Left) -> None:
+    def _left(self, path: str, life: WorkLife, seq: int, message: m.Left) -> None:
         """The process will be gone in a moment: that is what counts."""
 
     # -- failures ---------------------------------------------------------------------------------

@@ -263,6 +263,8 @@ class Runtime:
                     link.taken = seq
                     told.add(link)
                     self.works.take(link.path, link.incarnation, seq, acknowledged, message)
+                else:
+                    self.works.acknowledged(link.path, link.incarnation, acknowledged)
             else:
                 inbox.popleft()
                 if type(event) is Left:
