@@ -137,7 +137,7 @@ class Host:
             self._run(rng, self.call)
 
     def _start(self, rng: random.Random) -> None:
-        if self.frail and rng.random() < 0.7:
+        if self.frail and rng.random() < 0.8:
             if rng.random() < 0.3:
                 self.say(m.Broken("TypeError", "cannot open", ""))
             self.ended = "killed by SIGSEGV"

@@ -124,7 +124,7 @@ class Program:
             case 22:
                 return ("raise", flow, rng.randrange(COUNTED))
             case _:
-                return ("call", path, rng.randrange(3))
+                return ("start", path)
 
 
 class Flow:
@@ -146,8 +146,10 @@ class Flow:
         self.made = made
         self.enter_waiting = let_in
         self.setbacks = 0
+        self.stopped: set[str] = set()
         self.seen: set[int] = set()  # finished calls that this process has been given
         self.mark = book
+        self.stops = ""  # the work that the flow asks to be stopped right now
         self.raised = False  # the app ends, and the model says what did not happen
 
     @property
@@ -165,7 +167,7 @@ class Flow:
         self.occurrences: Counter[tuple[str, bytes]] = Counter()
         self.ticks: list[tuple[str, str]] = []
         self.consumed: set[str] = set()
-        self.stopped: set[str] = set()
+        self.stopped.clear()
         self.news = self.let_others_in = False
         before = len(ledger.facts)
         try:
@@ -375,7 +377,9 @@ class Flow:
 
     def stop(self, path: str) -> None:
         life = self.model.works[path]
+        self.stops = path
         self.passes.stop_work(path)
+        self.stops = ""
         self.stopped.add(path)
         assert not list(life.unfinished()), f"{path}: stopped, with calls left"
         assert life.process in (Process.ABSENT, Process.STOPPING)

@@ -105,7 +105,7 @@ class World:
         self.rng = rng
         self.program = Program(rng)
         self.options = {path: self.some_options() for path in self.program.works}
-        self.frail = {path for path in self.program.works if rng.random() < 0.15}
+        self.frail = {path for path in self.program.works if rng.random() < 0.25}
         self.log: list[tuple[float, list[f.AnyFact]]] = []
         self.uncommitted: list[tuple[float, list[f.AnyFact], list[o.Order]]] = []
         self.hosts: dict[int, Host] = {}  # by incarnation
@@ -135,7 +135,7 @@ class World:
             timeout=rng.choice((None, None, 50.0)),
             on_crash=rng.choice(("rerun", "rerun", "fail")),
             gpus=rng.choice((0, 0, 1, 2, 3)),
-            idle_timeout=rng.choice((None, None, 20.0)),
+            idle_timeout=rng.choice((None, None, 20.0, 0.0)),
         )
 
     # -- the runtime ------------------------------------------------------------------------------
@@ -269,8 +269,15 @@ class World:
         if self.current.get(host.path) is host:
             del self.current[host.path]
         self.gone.append(host)
+        facts, orders = len(self.ledger.facts), len(self.ledger.orders)
         with self.news_for_the_flow():
             self.works.exited(host.path, host.incarnation, host.ended)
+        told = [
+            o.Notice(host.path, f"{fact.failure.message}; the same call runs again")
+            for fact in self.ledger.facts[facts:]
+            if isinstance(fact, f.CallFailed) and fact.again
+        ]
+        assert [each for each in self.ledger.orders[orders:] if isinstance(each, o.Notice)] == told
         component = self.ledger.model.components.get(host.path)
         if component is not None and component.life is not None and not self.works.ending:
             gone = component.life.incarnation == host.incarnation
@@ -291,6 +298,8 @@ class World:
             life = self.ledger.model.works.get(fact.path)
             if life is not None and life.process is not Process.ABSENT:
                 self.overwrites.wrote(life.incarnation, fact.delta)
+        elif isinstance(fact, f.StopAsked):
+            assert not fact.cancel or self.flow.stops == fact.path, f"{fact.path}: calls cancelled by nobody"
         elif isinstance(fact, f.Returned):
             self.values[fact.number] = fact.value
         elif isinstance(fact, f.Called):
@@ -338,7 +347,7 @@ class World:
         for at, facts, orders in self.uncommitted:
             if facts:
                 self.log.append((at, facts))
-            self.witness.saw(facts, orders)
+            self.witness.saw(at, facts, orders)
             self.page.published.append(facts)
             for fact in facts:
                 if isinstance(fact, f.Returned):
@@ -468,7 +477,7 @@ class World:
                 return True
             for path, life in self.ledger.model.works.items():  # make room for those that wait for a device
                 if life.process is Process.READY and life.running is None and not life.queue:
-                    self.works.stop(path)
+                    self.flow.stop(path)
         raise AssertionError("the app does not come to rest")
 
     def finish_end(self) -> None:
@@ -500,7 +509,9 @@ class World:
         for path, life in model.works.items():
             if life.process is Process.READY:
                 assert life.running is not None or not life.queue, f"{path} idles, and calls wait"
-            elif life.process is Process.ABSENT and (life.queue or life.wanted):
+            if life.process is Process.ABSENT:
+                assert not life.unseen, f"{path}: writes are kept for a process that is not there"
+            if life.process is Process.ABSENT and (life.queue or life.wanted):
                 short = free < min(life.options.gpus, len(DEVICES))
                 assert short, f"{path} needs a process, and gets none"
 

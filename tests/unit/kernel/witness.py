@@ -51,6 +51,11 @@ class WorkBook:
     incarnation: int = 0
     heard: int = 0
     start_deaths: int = 0
+    given_up: bool = False  # since its process died at its start
+    wanted: bool = False
+    stopped: bool = False
+    since: float = 0.0  # it runs, or idles
+    timed_out: bool = False
 
     def hears(self, seq: int) -> None:
         assert self.process != "absent", "a message of a process that is gone"
@@ -81,6 +86,8 @@ class Witness:
         self.owed: dict[
             int, str
         ] = {}  # calls of which something must be said at the begin of an epoch, and what
+        self.at = 0.0
+        self.gave_up: set[str] = set()  # works for which start() asked in vain, in this turn
         self.due: list[o.Order] = []  # what must be ordered after this turn
         self.fatal: f.Failure | None = None
         self.ending = False
@@ -98,14 +105,15 @@ class Witness:
             f.Placed: self._placed,
             f.Up: self._up,
             f.Gone: self._gone,
+            f.StartAsked: self._start_asked,
             f.StopAsked: self._stop_asked,
             f.Ticked: self._ticked,
             f.PassCompleted: self._pass_completed,
         }
 
-    def saw(self, facts: Sequence[f.Fact], orders: Sequence[o.Order]) -> None:
+    def saw(self, at: float, facts: Sequence[f.Fact], orders: Sequence[o.Order]) -> None:
         """One committed turn, and what was ordered in it."""
-        self.due, self.fatal = [], None
+        self.at, self.due, self.fatal, self.gave_up = at, [], None, set()
         for fact in facts:
             rule = self._rules.get(type(fact))
             if rule is not None:
@@ -122,6 +130,11 @@ class Witness:
         if self.fatal is not None and not self.ending:
             assert ends, f"{self.fatal} should end the app"
             assert ends[0].code == 1
+        for end in ends:
+            assert not self.ending, "an app ends twice"
+            if end.work and end.work != "root":
+                assert end.code == 1
+                assert end.failure == self.fatal or end.work in self.gave_up, f"{end}: for what?"
         self.ending = self.ending or bool(ends)
 
     # -- the tree ---------------------------------------------------------------------------------
@@ -141,7 +154,7 @@ class Witness:
             for call in work.latest.values():
                 if call.over == "failed":
                     if work.options.on_crash == "fail" and call.begun and _crashed(call):
-                        self.fatal = call.failure  # at most once, whoever resumes
+                        self.fatal = self.fatal or call.failure  # at most once, whoever resumes
                     else:
                         self.owed[call.number] = "queued"
 
@@ -187,6 +200,7 @@ class Witness:
             assert before.over, f"{fact.path}: asked for again while it waits or runs"
             assert ticks, f"{fact.path}: a finished call runs again"
             assert not ticks & before.ticks, f"{fact.path}: a call runs twice for {ticks & before.ticks}"
+        work.stopped = False
         work.latest[fact.key] = call = CallBook(fact.number, fact.key, fact.args, fact.kwargs, ticks)
         work.queue.append(call)
 
@@ -198,6 +212,7 @@ class Witness:
         assert (call.number, call.over) == (fact.number, ""), f"{fact.path}: {fact.number} out of turn"
         assert not self.ending, f"{fact.path}: a call for an app that ends"
         work.running = call
+        work.since = self.at
         call.begun = True
         message = m.Call(call.number, f"{self.run}.{call.number}", call.args, call.kwargs)
         self.due.append(o.Send(fact.path, message))
@@ -209,12 +224,20 @@ class Witness:
         assert work.running.number == fact.number
         work.running.over = "succeeded"
         work.running = None
+        work.since = self.at
 
     def _call_failed(self, fact: f.CallFailed) -> None:
         work = self.works[fact.path]
         if fact.seq:
             work.hears(fact.seq)
         told = f"{fact.path}#{fact.number}"
+        if fact.timeout:
+            assert work.options.timeout is not None
+            assert self.at - work.since >= work.options.timeout, (
+                f"{told}: out of time after {self.at - work.since}"
+            )
+            work.timed_out = True
+        work.since = self.at
         call, ran = self._who_failed(work, fact)
         owed = self.owed.pop(fact.number, "")
         call.failure = fact.failure
@@ -225,6 +248,8 @@ class Witness:
             assert not fact.timeout, f"{told} took too long before it ran"
             if fact.failure.kind == "WorkDied":
                 assert work.start_deaths >= DEATHS, f"{told}: given up after {work.start_deaths} deaths"
+            assert not self.ending, f"{told}: given up while the app ends"
+            work.given_up = True
             assert work.process in ("starting", "absent"), (
                 f"{told}: failed by a process that is not meant for it"
             )
@@ -232,6 +257,7 @@ class Witness:
         elif fact.died:
             call.deaths += 1
             assert work.process == "absent"
+            assert not self.ending, f"{told}: it ended with the app, and did not die"
             expected = work.options.on_crash == "rerun" and call.deaths < DEATHS
         else:
             assert fact.seq or fact.timeout
@@ -245,7 +271,7 @@ class Witness:
             call.over = "failed"
             call.failures += not fact.died
             if work.options.raise_exception:
-                self.fatal = fact.failure
+                self.fatal = self.fatal or fact.failure
 
     def _who_failed(self, work: WorkBook, fact: f.CallFailed) -> tuple[CallBook, bool]:
         call = work.running
@@ -263,8 +289,20 @@ class Witness:
         assert fact.number in self.owed, f"{fact.path}#{fact.number} is over, and runs again"
         return over[0], False
 
+    def _start_asked(self, fact: f.StartAsked) -> None:
+        work = self.works[fact.path]
+        assert not work.wanted, f"{fact.path}: to be started twice"
+        assert not work.alive, f"{fact.path}: to be started, and there"
+        work.wanted, work.stopped = True, False
+
     def _stop_asked(self, fact: f.StopAsked) -> None:
         work = self.works[fact.path]
+        if fact.cancel:
+            assert not work.stopped, f"{fact.path}: to be stopped twice"
+        elif not self.ending:
+            self._check_reason(fact.path, work)
+        work.stopped = fact.cancel
+        work.wanted = work.timed_out = False
         if work.alive:
             broken = work.process == "starting" and not fact.cancel and not self.ending
             if not broken:  # what cannot begin ends by itself
@@ -278,6 +316,18 @@ class Witness:
             work.queue.clear()
             work.running = None
 
+    def _check_reason(self, path: str, work: WorkBook) -> None:
+        """Nobody asked for this stop: the process cannot begin, a call took too long, or it idles too long."""
+        if work.process != "ready":
+            assert not work.queue, f"{path}: stopped, and calls wait"
+            work.given_up = True
+            if work.options.raise_exception:
+                self.gave_up.add(path)
+        elif not work.timed_out:
+            assert not work.unfinished(), f"{path}: stopped, and calls wait"
+            assert work.options.idle_timeout is not None
+            assert self.at - work.since >= work.options.idle_timeout
+
     # -- processes --------------------------------------------------------------------------------
 
     def _placed(self, fact: f.Placed) -> None:
@@ -285,6 +335,8 @@ class Witness:
         assert work.process == "absent", f"{fact.path}: a second process"
         assert not self.ending, f"{fact.path}: a process for an app that ends"
         assert fact.incarnation > self.incarnations
+        assert work.start_deaths < DEATHS or work.given_up, f"{fact.path}: tried for ever"
+        work.given_up = False
         self.incarnations = fact.incarnation
         wanted = set(fact.devices)
         assert len(wanted) == len(fact.devices) == min(work.options.gpus, len(self.devices))
@@ -304,10 +356,13 @@ class Witness:
         assert work.process == "starting"
         work.process = "ready"
         work.start_deaths = 0
+        work.since = self.at
 
     def _gone(self, fact: f.Gone) -> None:
-        self.held.pop(fact.incarnation, None)
+        held = self.held.pop(fact.incarnation, None)
         work = self.works.get(fact.path)
+        current = work is not None and work.incarnation == fact.incarnation
+        assert held or current, f"{fact.path}: the end of a process that nobody knew"
         if work is not None and work.incarnation == fact.incarnation:
             assert work.process != "absent", f"{fact.path}: gone twice"
             if work.process == "starting":

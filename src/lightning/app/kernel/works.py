@@ -187,15 +187,15 @@ class Works:
         if model.components[path].state.get("url"):  # whatever listened there went with the process
             self.ledger.enter(f.Wrote(path, m.Delta(SET, ("url",), ""), "runtime"))
         told = reason or "it left by itself"
-        if life.running is not None and before is not Process.STOPPING:
+        if life.running is not None:
             call = life.running
             failure = f.Failure("WorkDied", f"the process of {path} died while run was going on: {told}")
-            if life.options.on_crash == "rerun" and call.deaths + 1 >= DEATHS_ALLOWED:
+            if call.deaths + 1 >= DEATHS_ALLOWED:
                 failure = f.Failure(
                     "WorkDied", f"{failure.message} (death {call.deaths + 1}: not tried again)"
                 )
             self._failed(path, life, call, failure, died=True)
-            if life.queue and life.queue[0] is call:
+            if call.phase is Phase.WAITING:
                 self.ledger.order(Notice(path, f"{failure.message}; the same call runs again"))
         elif before is Process.STARTING and life.start_deaths >= DEATHS_ALLOWED:
             failure = f.Failure(
@@ -230,7 +230,6 @@ class Works:
         life = self._ended(path, incarnation, failure.message)
         if life is None or self.ending:
             return
-        self._touched[path] = None
         if life.queue:
             self._failed(path, life, life.queue[0], failure, retry=False)
         elif life.wanted:
@@ -261,7 +260,7 @@ class Works:
     def stop(self, path: str) -> None:
         """Cancel its calls and end its process."""
         life = self.ledger.model.works[path]
-        if life.stage == "stopped" and not life.wanted and not life.queue:
+        if life.stage == "stopped":
             return
         alive = life.process in (Process.STARTING, Process.READY)
         self.ledger.enter(f.StopAsked(path))
@@ -275,7 +274,6 @@ class Works:
             life = model.works.get(each)
             if life is not None and life.process in (Process.STARTING, Process.READY):
                 self.ledger.order(StopWorker(each, life.incarnation))
-            self._touched.pop(each, None)
             self._timed.discard(each)
         self.ledger.enter(f.Deleted(path))
 
@@ -363,8 +361,3 @@ class Works:
     def busy(self) -> bool:
         """Whether any call is unfinished."""
         return any(life.running is not None or life.queue for life in self.ledger.model.works.values())
-
-    @property
-    def alive(self) -> bool:
-        """Whether any process is there or on its way."""
-        return any(life.process is not Process.ABSENT for life in self.ledger.model.works.values())
