@@ -24,7 +24,7 @@ from lightning.app.kernel.delta import conflicts
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import FINISHED, Process
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.model import Call, Model, fold
+from lightning.app.kernel.model import Call, Model, WorkLife, fold
 from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.values import canonical, pack
 from lightning.app.kernel.works import Works
@@ -103,9 +103,10 @@ class World:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
+        self.rough = rng.random() < 0.5  # or a world in which little goes wrong, and much goes on at once
         self.program = Program(rng)
         self.options = {path: self.some_options() for path in self.program.works}
-        self.frail = {path for path in self.program.works if rng.random() < 0.25}
+        self.frail = {path for path in self.program.works if self.rough and rng.random() < 0.35}
         self.log: list[tuple[float, list[f.AnyFact]]] = []
         self.uncommitted: list[tuple[float, list[f.AnyFact], list[o.Order]]] = []
         self.hosts: dict[int, Host] = {}  # by incarnation
@@ -130,7 +131,7 @@ class World:
         return f.WorkOptions(
             parallel=rng.random() < 0.6,
             cache_calls=rng.random() < 0.7,
-            raise_exception=rng.random() < 0.2,
+            raise_exception=rng.random() < (0.25 if self.rough else 0.05),
             retries=rng.choice((0, 0, 1, 2)),
             timeout=rng.choice((None, None, 50.0)),
             on_crash=rng.choice(("rerun", "rerun", "fail")),
@@ -218,6 +219,7 @@ class World:
     def take_in(self) -> None:
         rng = self.rng
         for host in self.gone[-3:] if rng.random() < 0.3 else ():  # an old process speaks up
+            self.works.acknowledged(host.path, host.incarnation, host.received)
             if host.delivered:
                 self.take(host, rng.choice(host.delivered))
         talkers = [host for host in self.hosts.values() if host.outbox]
@@ -255,13 +257,20 @@ class World:
         before = len(self.ledger.facts)
         life = self.ledger.model.works.get(host.path)
         heard = life is not None and life.incarnation == host.incarnation and seq > life.seen
+        fails = heard and isinstance(message, m.Broken) and self.is_needed(life)
         with self.news_for_the_flow():
             self.works.take(host.path, host.incarnation, seq, acknowledged, message)
         for fact in self.ledger.facts[before:]:
             if isinstance(fact, f.Changed) and not self.flow.raised:
                 self.overwrites.changed(host, fact)
+        if fails:
+            assert len(self.ledger.facts) > before, f"{host.path}: it cannot begin, and nothing follows"
         if isinstance(message, m.Noticed) and heard and host.incarnation in self.hosts:
             assert self.ledger.orders[-1:] == [o.Notice(host.path, message.message)]
+
+    def is_needed(self, life: WorkLife | None) -> bool:
+        """Whether somebody waits for the process that is starting."""
+        return life is not None and life.process is Process.STARTING and bool(life.queue or life.wanted)
 
     def exited(self, host: Host) -> None:
         assert host.ended is not None
@@ -340,6 +349,8 @@ class World:
                 self.begin_end()
 
     def perhaps_killed(self, chance: float = KILLS) -> None:
+        if not self.rough:
+            chance /= 5
         if not self.calm and self.rng.random() < chance:
             raise Killed
 
@@ -393,13 +404,14 @@ class World:
                 for host in [each for each in self.hosts.values() if each.ended is None]:
                     while host.inbox and rng.random() < 0.6:
                         host.hear()
-                    if rng.random() < 0.8:
-                        host.act(rng)
+                    for _ in range(rng.randrange(4)):
+                        if host.ended is None:
+                            host.act(rng)
             case 5:
                 self.now += rng.choice((0.1, 1.0, 30.0, 3600.0))
             case 6 if rng.random() < 0.1:
                 self.jump(rng.choice((-86400.0, -3600.0, 86400.0)))
-            case 7 if self.hosts and rng.random() < 0.2:
+            case 7 if self.hosts and rng.random() < (0.3 if self.rough else 0.1):
                 self.kill(rng.choice(list(self.hosts.values())))
             case 8:
                 self.page.hear(rng)
