@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,16 +19,15 @@ from msgspec.structs import replace
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel import orders as o
-from lightning.app.kernel.delta import conflicts
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import FINISHED, Process
-from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import Call, Model, WorkLife, fold
 from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.values import canonical, pack
 from lightning.app.kernel.works import Works
 from tests.unit.kernel.hosts import Host, first_state, some_change
 from tests.unit.kernel.network import same
+from tests.unit.kernel.overwrites import Overwrites
 from tests.unit.kernel.page import Page
 from tests.unit.kernel.program import Book, Flow, Program
 from tests.unit.kernel.witness import Witness
@@ -37,49 +35,10 @@ from tests.unit.kernel.witness import Witness
 DEVICES = (0, 1)
 KILLS = 0.01
 SEEN_BY_THE_FLOW = f.Changed | f.Returned | f.CallFailed | f.Up | f.Gone
-NEVER = 2**63
 
 
 class Killed(Exception):
     """The runtime was killed."""
-
-
-@dataclass(eq=False)
-class Foreign:
-    """A write of the flow or the page to a work that has a process."""
-
-    delta: Delta
-    seq: int = NEVER  # of the message that carries it; it may never be sent
-    overwritten: bool = False
-
-
-class Overwrites:
-    """Who overwrote what, in the order of the runtime: the books by which no conflict goes unseen."""
-
-    def __init__(self) -> None:
-        self.foreign: dict[int, list[Foreign]] = {}  # by incarnation, in order
-
-    def wrote(self, incarnation: int, delta: Delta) -> None:
-        self.foreign.setdefault(incarnation, []).append(Foreign(delta))
-
-    def sent(self, incarnation: int, seq: int, deltas: list[Delta]) -> None:
-        last = self.foreign[incarnation][-1]
-        assert deltas == [last.delta]
-        last.seq = seq
-
-    def changed(self, host: Host, fact: f.Changed) -> None:
-        """Marked must be what overwrites a foreign write that its writer had not read, and nothing else may be."""
-        foreign = self.foreign.get(host.incarnation, [])
-        for position, (delta, basis) in enumerate(zip(fact.deltas, host.bases[fact.seq], strict=True)):
-            met = [each for each in foreign if conflicts(delta, each.delta)]
-            unread = [each for each in met if each.seq > basis]
-            told = f"{fact.path}: {delta} after looking at {basis}, over {unread}"
-            if position in fact.conflicts:
-                assert unread, f"{told}: marked, but all of it was in order"
-            else:
-                assert all(each.overwritten for each in unread), f"{told}: a conflict unseen"
-            for each in met:
-                each.overwritten = True
 
 
 class WatchedLedger(Ledger):
@@ -435,7 +394,7 @@ class World:
         for _ in range(steps):
             try:
                 self.step()
-                if self.rng.random() < 0.05:
+                if self.rng.random() < 0.03:
                     self.check_fold()
                     self.check_agreement()
             except Killed:
