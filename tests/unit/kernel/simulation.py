@@ -472,6 +472,9 @@ class World:
         if not (self.ledger.facts or self.uncommitted or self.flow.raised):
             live, folded = snapshot(self.ledger.model), snapshot(fold(self.log))
             assert folded == live, f"the fold differs:\n{folded}\n{live}"
+            for path, life in self.ledger.model.works.items():
+                told = list(life.statuses), life.asked, life.successes, life.failures, life.timeouts
+                assert told == self.witness.works[path].told, f"{path}: {told}"
 
     def check_settled(self) -> None:
         """Whoever can go on does."""

@@ -56,7 +56,20 @@ class WorkBook:
     wanted: bool = False
     stopped: bool = False
     since: float = 0.0  # it runs, or idles
+    statuses: list[tuple[str, float, str, str, int]] = field(default_factory=list)
+    asked: int = 0
+    successes: int = 0
+    failures: int = 0
+    timeouts: int = 0
     timed_out: bool = False
+
+    def enter(self, stage: str, at: float, reason: str = "", message: str = "") -> None:
+        self.statuses.append((stage, at, reason, message, self.asked))
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """What the flow and the page are told of the work."""
+        return self.statuses[-100:], self.asked, self.successes, self.failures, self.timeouts
 
     def hears(self, seq: int) -> None:
         assert self.process != "absent", "a message of a process that is gone"
@@ -204,6 +217,9 @@ class Witness:
         work.stopped = False
         work.latest[fact.key] = call = CallBook(fact.number, fact.key, fact.args, fact.kwargs, ticks)
         work.queue.append(call)
+        work.asked += 1
+        if work.running is None:
+            work.enter("pending", self.at)
 
     def _dispatched(self, fact: f.Dispatched) -> None:
         work = self.works[fact.path]
@@ -215,6 +231,7 @@ class Witness:
         work.running = call
         work.since = self.at
         call.begun = True
+        work.enter("running", self.at)
         message = m.Call(call.number, f"{self.run}.{call.number}", call.args, call.kwargs)
         self.due.append(o.Send(fact.path, message))
 
@@ -226,6 +243,8 @@ class Witness:
         work.running.over = "succeeded"
         work.running = None
         work.since = self.at
+        work.successes += 1
+        work.enter("succeeded", self.at)
 
     def _call_failed(self, fact: f.CallFailed) -> None:
         work = self.works[fact.path]
@@ -238,6 +257,7 @@ class Witness:
                 f"{told}: out of time after {self.at - work.since}"
             )
             work.timed_out = True
+            work.timeouts += 1
         work.since = self.at
         call, ran = self._who_failed(work, fact)
         owed = self.owed.pop(fact.number, "")
@@ -249,6 +269,7 @@ class Witness:
             assert not fact.timeout, f"{told} took too long before it ran"
             if fact.failure.kind == "WorkDied":
                 assert work.start_deaths >= DEATHS, f"{told}: given up after {work.start_deaths} deaths"
+                assert work.died == work.incarnation, f"{told}: given up for a process that was stopped"
             assert not self.ending, f"{told}: given up while the app ends"
             work.given_up = work.incarnation
             assert work.process in ("starting", "absent"), (
@@ -268,8 +289,13 @@ class Witness:
             call.over = ""
             work.queue.appendleft(call)
             call.failures += bool(fact.seq or fact.timeout)
+            work.enter("pending", self.at, fact.failure.kind, fact.failure.message)
         else:
             call.over = "failed"
+            work.failures += 1
+            work.enter(
+                "failed", self.at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message
+            )
             call.failures += not fact.died
             if work.options.raise_exception:
                 self.fatal.append(fact.failure)
@@ -294,12 +320,15 @@ class Witness:
         work = self.works[fact.path]
         assert not work.wanted, f"{fact.path}: to be started twice"
         assert not work.alive, f"{fact.path}: to be started, and there"
+        if work.stopped or not work.statuses:
+            work.enter("pending", self.at)
         work.wanted, work.stopped = True, False
 
     def _stop_asked(self, fact: f.StopAsked) -> None:
         work = self.works[fact.path]
         if fact.cancel:
             assert not work.stopped, f"{fact.path}: to be stopped twice"
+            work.enter("stopped", self.at)
         elif not self.ending:
             self._check_reason(fact.path, work)
         work.stopped = fact.cancel
