@@ -306,8 +306,6 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         life.running = None
     elif fact.again:
         call = next(each for each in life.latest.values() if each.number == fact.number)
-        if call.phase is not Phase.FAILED:
-            life.queue.remove(call)
     else:
         call = next(each for each in life.queue if each.number == fact.number)
         life.queue.remove(call)

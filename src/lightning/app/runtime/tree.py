@@ -147,7 +147,7 @@ class Tree:
         refuse(unfit, drop=self.drop_unfit)
         self._leave_behind([*unfit, *outdated(present, self.model)])
         known = set(self.model.components)
-        for path in sorted(known - set(present), key=len):
+        for path in sorted(known - set(present), key=lambda path: (len(path), path)):
             if path in self.model.components:  # the code no longer makes it
                 self.ledger.enter(f.Deleted(path))
                 self.told.append(f"{path} is no longer in the code: deleted, with what it had")
