@@ -221,3 +221,74 @@ def test_a_run_stopped_by_a_signal_goes_on_where_it_was(stage: Stage) -> None:
     second = stage.start("", "--resume")
     second.end(0)
     assert printed(second)[-1] == "flow 50 70 [0, 10, 20, 30] [1, 2, 3] [5] [7]"
+
+
+EDITED = """
+class Work(L.LightningWork):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.steps = 0
+
+    def run(self, x{parameters}):
+        with open("notes.txt", "a") as notes:
+            print("ran", x, file=notes)
+        self.steps += 1
+        if x == "long":
+            print("work", os.getpid(), os.getppid())
+            until(exists("go on"))
+        return f"done {{x}}"
+
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.{name} = Work()
+        self.mode = "first"
+        {more}
+
+    def run(self):
+        print(self.{name}.run("short"), self.{name}.run("long"), self.{name}.steps, self.mode)
+        self.stop()
+
+app = L.LightningApp(Flow())
+"""
+
+
+def _edited(parameters: str = "", name: str = "work", more: str = "pass") -> str:
+    return EDITED.format(parameters=parameters, name=name, more=more)
+
+
+def test_a_killed_run_goes_on_with_edited_code(stage: Stage) -> None:
+    first = stage.start(_edited())
+    first.end(_kill(first, "everybody"))
+    stage.touch("go on")
+    second = stage.start(_edited(more="self.more = L.structures.List(Work())"), "--resume")
+    second.end(0)
+    assert printed(second)[-1] == "done short done long 3 first"
+    assert (stage.folder / "notes.txt").read_text().split("\n")[:-1] == ["ran short", "ran long", "ran long"]
+
+
+def test_an_interrupted_call_is_still_the_same_call_when_run_has_a_new_parameter(stage: Stage) -> None:
+    first = stage.start(_edited().replace('self.work.run("short"), ', ""))
+    first.end(_kill(first, "everybody"))
+    stage.touch("go on")
+    second = stage.start(_edited(", rate=0.1").replace('self.work.run("short"), ', ""), "--resume")
+    second.end(0)
+    assert (stage.folder / "notes.txt").read_text().split("\n")[:-1] == ["ran long", "ran long"]
+
+
+def test_a_run_that_no_longer_fits_is_refused_and_goes_on_without_what_does_not_fit(stage: Stage) -> None:
+    first = stage.start(_edited())
+    first.end(_kill(first, "everybody"))
+    stage.touch("go on")
+    unfit = _edited(more="self.mode = Work()").replace("self.mode)", "type(self.mode).__name__)")
+    for _ in range(2):  # refused as often as it is tried, and changed by none of it
+        refused = stage.start(unfit, "--resume")
+        refused.end(5)
+        told = " ".join(line for line in refused.err)
+        assert "root.mode: the run has a value, the code has a work (Work)" in told
+        assert "--drop-unfit" in told
+    second = stage.start("", "--resume", "--drop-unfit")
+    second.end(0)
+    assert printed(second)[-1] == "done short done long 3 Work"
+    assert "left behind: root.mode" in " ".join(second.err)
+    assert [fact.path for fact in stage.facts() if type(fact) is f.Dropped] == ["root"]

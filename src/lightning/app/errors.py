@@ -75,6 +75,12 @@ class JournalError(LightningError):
     """The journal could not be read or written. The app stops before it acts on what it could not write."""
 
 
+class UnfitError(LightningError):
+    """A run that is resumed and the app's code no longer fit. Lists every misfit; the run stays as it was."""
+
+    exit_code = 5
+
+
 class EngineError(LightningError):
     """A place for works could not be started or was lost."""
 

@@ -104,6 +104,7 @@ def _secrets(context: click.Context, option: click.Parameter, given: tuple[str, 
     "--setup", is_flag=True, help="Install what the app's requirements.txt or pyproject.toml asks for."
 )
 @click.option("--resume", metavar="[RUN]", help="Go on with an interrupted run [the newest].")
+@click.option("--drop-unfit", is_flag=True, help="With --resume: leave behind what the code no longer fits.")
 @click.option(
     "--durability", type=click.Choice(["full", "process", "off"]), default="full", show_default=True,
     help="What the app survives: power loss, its own death, nothing.",
@@ -148,6 +149,8 @@ def run_app(
     _refuse_what_is_to_come(cloud, storage, like)
     if as_json and blocking:
         raise UsageError("--json goes with --blocking false: otherwise the app's own words are the output")
+    if plain["drop_unfit"] and plain["resume"] is None:
+        raise UsageError("--drop-unfit goes with --resume: a new run has nothing that could be left behind")
     if setup:
         from lightning.app.cli.requirements import install
 

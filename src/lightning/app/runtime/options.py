@@ -25,6 +25,7 @@ class Options:
     server: bool = True
     open_ui: bool = False
     resume: str | Literal[True] | None = None  # a run's ID; True: the newest interrupted one
+    drop_unfit: bool = False  # a resumed run leaves behind what the code no longer fits
     durability: Durability = "full"
     runs_dir: Path = Path(".lightning/runs")
     until_idle: bool = False
