@@ -47,8 +47,8 @@ KINDS: dict[type[f.Fact], Any] = {
         st.booleans(),
     ),
     f.CursorMoved: (texts, texts, numbers),
+    f.Forgotten: (texts, numbers),
     f.Ended: (numbers, texts, texts),
-    f.Dropped: (texts, texts, numbers),
     f.Rebound: (texts, numbers, st.binary(max_size=16), st.lists(packed, max_size=2), states),
     f.Renamed: (texts, texts),
 }

@@ -195,15 +195,11 @@ class Ended(Fact, frozen=True, tag=19):
     message: str = ""
 
 
-class Dropped(Fact, frozen=True, tag=24):
-    """At a resume something of the run did not fit the code, and was left behind. ``call``: this call is forgotten.
-
-    What goes with it otherwise (an attribute, a component) is said by facts of its own.
-    """
+class Forgotten(Fact, frozen=True, tag=24):
+    """A call is dropped: the code of a resumed run no longer takes its arguments, or cannot read its result."""
 
     path: str
-    told: str
-    call: int = 0
+    number: int
 
 
 class Rebound(Fact, frozen=True, tag=25):
@@ -243,7 +239,7 @@ AnyFact = (
     | PassCompleted
     | CursorMoved
     | Ended
-    | Dropped
+    | Forgotten
     | Rebound
     | Renamed
 )

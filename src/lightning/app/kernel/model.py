@@ -13,6 +13,7 @@ from typing import Any
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import apply, apply_copy, conflicts
 from lightning.app.kernel.lifecycle import (
+    FINISHED,
     Phase,
     Process,
     Step,
@@ -317,8 +318,6 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         life.running = None
     elif fact.again:
         call = next(each for each in life.latest.values() if each.number == fact.number)
-        if call.phase is not Phase.FAILED:
-            life.queue.remove(call)
     else:
         call = next(each for each in life.queue if each.number == fact.number)
         life.queue.remove(call)
@@ -341,20 +340,19 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         life.enter("failed", at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message)
 
 
-def _dropped(model: Model, fact: f.Dropped, at: float) -> None:
-    if not fact.call:
-        return
+def _forgotten(model: Model, fact: f.Forgotten, at: float) -> None:
     life = model.works[fact.path]
-    call = next(each for each in life.latest.values() if each.number == fact.call)
-    del life.latest[call.key]
-    if call.phase in (Phase.WAITING, Phase.RUNNING):
-        if life.running is call:
-            life.running = None
-        else:
-            life.queue.remove(call)
-        call.move(Step.CANCELLED, fact.path, at)
-        if life.running is None and not life.queue:
-            life.enter("stopped", at, "dropped", fact.told)
+    call = next(each for each in [*life.unfinished(), *life.latest.values()] if each.number == fact.number)
+    if life.latest.get(call.key) is call:
+        del life.latest[call.key]
+    if call.phase in FINISHED:
+        return
+    if life.running is call:
+        life.running = None
+    else:
+        life.queue.remove(call)
+    if life.running is None and not life.queue:
+        life.enter("stopped", at)
 
 
 def _rebound(model: Model, fact: f.Rebound, at: float) -> None:
@@ -484,7 +482,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.PassCompleted: _pass_completed,
     f.CursorMoved: _cursor_moved,
     f.Ended: _ended,
-    f.Dropped: _dropped,
+    f.Forgotten: _forgotten,
     f.Rebound: _rebound,
     f.Renamed: _renamed,
 }

@@ -8,15 +8,14 @@ recorded, so that a refused run stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from inspect import isfunction
 from typing import Any, NamedTuple
 
 from lightning.app.core.arguments import arguments_of
 from lightning.app.core.component import Component, Default, _class_attribute
 from lightning.app.core.work import LightningWork
-from lightning.app.errors import CallError, UnfitError
+from lightning.app.errors import CodeChangedError
 from lightning.app.kernel.facts import Rebound
 from lightning.app.kernel.lifecycle import Phase
 from lightning.app.kernel.model import Call, WorkLife
@@ -30,38 +29,29 @@ class Misfit(NamedTuple):
     """Something of the run for which the code has no place."""
 
     place: str  # "root.train.loss"
-    has: str  # what the run has there
-    code: str  # what the code has
+    told: str
 
     def __str__(self) -> str:
-        return f"{self.place}: the run has {self.has}, the code has {self.code}"
+        return self.told
 
 
-def unfit(misfits: Sequence[Misfit]) -> UnfitError:
-    """The error that names them all, with the choice."""
-    listed = "".join(f"\n  {each}" for each in misfits)
-    return UnfitError(
-        f"the run does not fit the app's code any more:{listed}\n"
-        "To go on without that: add --drop-unfit (what is left behind is recorded). To start anew: leave out "
-        "--resume. Until then the run stays as it was"
-    )
+def misfit(place: str, has: str, code: str) -> Misfit:
+    return Misfit(place, f"{place}: the run has {has}, the code has {code}")
 
 
-def code_changes(before: Mapping[str, str], now: Mapping[str, str], since: str) -> str:
-    """One line on the files that changed, each given with its hash; "" when none did.
+def shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
-    >>> code_changes({"app.py": "1"}, {"app.py": "2"}, "this run was interrupted")
-    'app.py changed since this run was interrupted: going on with the new code'
-    """
-    told = []
-    for verb, names in (
-        ("changed", [name for name in now if name in before and before[name] != now[name]]),
-        ("came", [name for name in now if name not in before]),
-        ("went", [name for name in before if name not in now]),
-    ):
-        if names:
-            told.append(f"{', '.join(sorted(names))} {verb}")
-    return f"{', '.join(told)} since {since}: going on with the new code" if told else ""
+
+def arguments(args: list[Any], kwargs: dict[str, Any]) -> str:
+    return ", ".join([*map(shown, args), *(f"{name}={shown(value)}" for name, value in kwargs.items())])
+
+
+def refusal(misfits: Sequence[Misfit]) -> CodeChangedError:
+    """The error that names them all. What is left of a run without its root is a new one."""
+    hopeless = [each for each in misfits if each.place == "root"]
+    return CodeChangedError([str(each) for each in hopeless or misfits], can_drop=not hopeless)
 
 
 def unresolved(value: Any) -> Unresolved | None:
@@ -100,42 +90,34 @@ def taken_by_class(component: Component, name: str) -> str:
     found = _class_attribute(type(component), name)
     if found is None or isinstance(found, Default):
         return ""
-    return f"a {'method' if isfunction(found) else type(found).__name__} of {type(component).__name__}"
+    return f"a {type(found).__name__} of {type(component).__name__}"
 
 
 def misfits_of_calls(work: LightningWork, life: WorkLife) -> Iterator[tuple[Misfit, Call]]:
     """The calls that the code can no longer run, and the results that it can no longer read."""
     for call in list(life.latest.values()):
-        place = f"{work.name}.run, call {call.number}"
         if call.phase is Phase.SUCCEEDED:
             if type(call.value) not in SCALARS and (lost := unresolved(unpack(call.value))) is not None:
-                yield Misfit(place, f"a result with a value of {lost.name}", _lost(lost)), call
+                place = f"{work.name}.run, call {call.number}"
+                yield misfit(place, f"a result with a value of {lost.name}", _lost(lost)), call
         elif _may_run(call, life):
             args, kwargs = _opened(call)
-            lost = unresolved([args, kwargs])
-            if lost is not None:
-                yield Misfit(place, f"an argument with a value of {lost.name}", _lost(lost)), call
-                continue
-            try:
-                arguments_of(type(work).run).bind(work.name, tuple(args), kwargs)
-            except CallError as err:
-                given = ", ".join(
-                    [*(f"{each!r:.40}" for each in args), *(f"{k}={v!r:.40}" for k, v in kwargs.items())]
-                )
-                signature = arguments_of(type(work).run).signature
-                code = f"{type(work).__name__}.run{signature}, which refuses them"
-                if _counts(work, args, kwargs):
-                    code = str(err)
-                yield Misfit(place, f"the arguments ({given})", code), call
+            place = f"{work.name}.run({arguments(args, kwargs)})"
+            if reason := _refused(work, args, kwargs):
+                stands = "had failed" if call.phase is Phase.FAILED else "is not finished"
+                yield Misfit(place, f"{place} {stands}, and {reason}"), call
 
 
-def _counts(work: LightningWork, args: list[Any], kwargs: dict[str, Any]) -> bool:
-    """Whether ``run`` takes so many arguments, of these names."""
+def _refused(work: LightningWork, args: list[Any], kwargs: dict[str, Any]) -> str:
+    """Why ``run`` as it is now does not take these; "" when it does."""
+    if (lost := unresolved([args, kwargs])) is not None:
+        return f"the code has {_lost(lost)}"
+    signature = arguments_of(type(work).run).signature
     try:
-        arguments_of(type(work).run).signature.bind(*args, **kwargs)
-    except TypeError:
-        return False
-    return True
+        signature.bind(*args, **kwargs)
+    except TypeError as err:
+        return f"run{signature} does not take it: {err}"
+    return ""
 
 
 def rebound(work: LightningWork, life: WorkLife) -> Iterator[Rebound]:
@@ -170,4 +152,4 @@ def _lost(value: Unresolved) -> str:
 def misfit_of_value(place: str, value: Any) -> Misfit | None:
     """A value of which a part is of a class that is gone, or has lost a member or a field."""
     lost = unresolved(value)
-    return None if lost is None else Misfit(place, f"a value of {lost.name}", _lost(lost))
+    return None if lost is None else misfit(place, f"a value of {lost.name}", _lost(lost))

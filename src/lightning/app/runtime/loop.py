@@ -124,7 +124,7 @@ class Runtime:
         """Join the objects with the journal, and make that durable."""
         self.ledger.at = self.clock.now()
         self.tree.join()
-        for line in self.tree.news:
+        for line in self.tree.told:
             self.log.info(line)
         self.works.begin_epoch()
         self.performer.epoch = self.model.epoch

@@ -17,22 +17,26 @@ from lightning.app.core.component import Binding, Component
 from lightning.app.core.compute import resources
 from lightning.app.core.structures import Structure
 from lightning.app.core.work import LightningWork
-from lightning.app.errors import ComponentError, LightningError, StateValueError, UnfitError
+from lightning.app.errors import CodeChangedError, ComponentError, LightningError, StateValueError
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.ledger import Ledger
+from lightning.app.kernel.lifecycle import Phase
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import Component as Known
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.values import encode, pack, unpack
 from lightning.app.runtime.fit import (
     Misfit,
+    arguments,
+    misfit,
     misfit_of_value,
     misfits_of_calls,
     rebound,
+    refusal,
+    shown,
     taken,
     taken_by_class,
-    unfit,
 )
 
 
@@ -157,21 +161,21 @@ class Tree:
         self.config = config
         self.binding = binding
         self.drop_unfit = drop_unfit
-        self.news: list[str] = []  # what a resume changed, to be said
+        self.told: list[str] = []  # what a resume changed, to be said
         self._misfits: list[Misfit] = []
 
     def join(self) -> None:
-        """Raises ``UnfitError`` at a resume with code that the run no longer fits; then nothing may be recorded."""
+        """Raises ``CodeChangedError`` at a resume with code that the run no longer fits; then nothing may be recorded."""
         if not self.model.components:
             for component in self.root._walk():
                 self._make(component)
             return
         try:
             self._resume()
-        except UnfitError:
+        except CodeChangedError:
             raise
-        except LightningError as err:
-            raise UnfitError(f"{err}\nThe run stays as it was: resume it when this is mended") from err
+        except LightningError as err:  # the code would not start by itself either
+            raise CodeChangedError([str(err)], can_drop=False) from err
 
     def _make(self, component: Component) -> None:
         self.ledger.enter(made(component, self.config, None))
@@ -184,26 +188,27 @@ class Tree:
         for component in list(self.root._walk()):
             self._compare_class(component)
         present = {each.name: each for each in self.root._walk()}
-        for path in sorted(set(self.model.components) - set(present), key=len):
+        for path in sorted(set(self.model.components) - set(present)):
             if path in self.model.components:
                 self.ledger.enter(f.Deleted(path, "code"))
-                self.news.append(f"{path} is no longer made by the code: it is deleted, with all below it")
+                self.told.append(f"{path} is no longer in the code: deleted, with what it had")
         for path, component in present.items():
             if path in self.model.components:
                 self._lay_over(path, component)
                 bind(component, self.binding, self.model)
             else:
                 self._make(component)
-        if self._misfits and not self.drop_unfit:
-            raise unfit(self._misfits)
+        if self._misfits and not (self.drop_unfit and "root" not in {each.place for each in self._misfits}):
+            raise refusal(self._misfits)
 
-    def _drop(self, path: str, misfit: Misfit, *changes: f.Fact, call: int = 0) -> None:
+    def _drop(self, unfit: Misfit, fact: f.Fact) -> None:
         """Leave it behind. Where that was not asked for, the ledger is not used any further."""
-        self._misfits.append(misfit)
-        self.ledger.enter(f.Dropped(path, str(misfit), call))
-        for fact in changes:
-            self.ledger.enter(fact)
-        self.news.append(f"left behind: {misfit}")
+        self._misfits.append(unfit)
+        self._leave_behind(unfit, fact)
+
+    def _leave_behind(self, unfit: Misfit, fact: f.Fact) -> None:
+        self.ledger.enter(fact)
+        self.told.append(f"dropped: {unfit}")
 
     def _take_away(self) -> None:
         """What the run had deleted, or replaced by something else."""
@@ -227,7 +232,7 @@ class Tree:
                 continue
             built = self._built(path, known, present[above], name)
             if isinstance(built, Misfit):
-                self._drop(path, built, f.Deleted(path, "code"))
+                self._drop(built, f.Deleted(path, "code"))
                 continue
             present[above]._adopt(name, built)
             for each in built._walk():
@@ -236,32 +241,30 @@ class Tree:
     def _built(self, path: str, known: Known, parent: Component, name: str) -> Component | Misfit:
         """One component that ``run`` had made, from its class and its arguments; or why there is none."""
         assert known.origin is not None
-        has = f"a {known.kind} made by run ({known.cls})"
-        new = name in parent._state and name not in self.model.components[parent.name].initial
-        if new or (here := taken_by_class(parent, name)):
-            return Misfit(path, has, "an attribute of that name" if new else here)
+        here = taken_by_class(parent, name)
+        if name in parent._state and name not in self.model.components[parent.name].initial:
+            here = "an attribute of that name"
+        if here:
+            return misfit(path, f"a {known.kind} made by run ({known.cls})", here)
         cls = class_now(known.cls)
         if cls is None:
-            return Misfit(path, has, "no such class")
+            return Misfit(path, f"{path} was made by run as a {known.cls}, which the code no longer has")
         if cls._kind != known.kind:
-            return Misfit(path, has, f"a {cls._kind} under that class's name")
+            return misfit(path, f"a {known.kind} ({known.cls})", f"a {cls._kind}")
         if issubclass(cls, Structure):
             return cls()
-        _, args, kwargs = known.origin
-        opened = [unpack(each) for each in args]
-        named = {key: unpack(each) for key, each in kwargs.items()}
-        lost = misfit_of_value(path, [opened, named])
+        _, packed, packed_named = known.origin
+        args = [unpack(each) for each in packed]
+        kwargs = {key: unpack(each) for key, each in packed_named.items()}
+        lost = misfit_of_value(path, [args, kwargs])
         if lost is not None:
             return lost
-        told = ", ".join(
-            [*(f"{each!r:.40}" for each in opened), *(f"{k}={v!r:.40}" for k, v in named.items())]
-        )
         try:
-            built = cls(*opened, **named)
+            built = cls(*args, **kwargs)
         except Exception as err:
-            return Misfit(
-                path, f"{cls.__name__}({told}), made by run", f"a {cls.__name__} that refuses it ({err})"
-            )
+            call = f"{cls.__name__}({arguments(args, kwargs)})"
+            told = f"{path} was made by run as {call}, which now raises {type(err).__name__}: {err}"
+            return Misfit(path, told)
         if class_name(built) != known.cls:
             self._rename(path, built)
         return built
@@ -275,17 +278,15 @@ class Tree:
         before = resolve(known.cls)
         related = before is None or issubclass(cls, before) or issubclass(before, cls)
         if known.kind != component._kind or not related:
-            misfit = Misfit(
-                path, f"a {known.kind} ({known.cls})", f"a {component._kind} ({class_name(component)})"
-            )
-            self._drop(path, misfit, f.Deleted(path, "code"))
+            other = f"a {component._kind} ({class_name(component)})"
+            self._drop(misfit(path, f"a {known.kind} ({known.cls})", other), f.Deleted(path, "code"))
         else:
             self._rename(path, component)
 
     def _rename(self, path: str, component: Component) -> None:
         before = self.model.components[path].cls
         self.ledger.enter(f.Renamed(path, class_name(component)))
-        self.news.append(f"{path} was a {before} and goes on as a {class_name(component)}")
+        self.told.append(f"{path} was a {before} and goes on as a {class_name(component)}")
 
     def _lay_over(self, path: str, component: Component) -> None:
         """The journaled state goes over what ``__init__`` set; attributes that are new in the code stay."""
@@ -294,12 +295,14 @@ class Tree:
         for name, value in list(known.state.items()):
             place = f"{path}.{name}"
             here = taken(component, name)
-            misfit = Misfit(place, "a value", here) if here else misfit_of_value(place, value)
-            if misfit is not None:
+            unfit = misfit_of_value(place, value)
+            if here:
+                unfit = misfit(place, f"the value {shown(value)}", here)
+            if unfit is not None:
                 gone = Delta(DELETE, (name,))
                 if name in component._state:
                     gone = Delta(SET, (name,), pack(component._state[name], place))
-                self._drop(path, misfit, f.Wrote(path, gone, "code"))
+                self._drop(unfit, f.Wrote(path, gone, "code"))
         for name in list(component._state):
             if name not in known.state:
                 if name in known.initial:
@@ -319,7 +322,11 @@ class Tree:
         options = options_of(work, self.config)
         if options != life.options:
             self.ledger.enter(f.Configured(path, options))
-        for misfit, call in misfits_of_calls(work, life):
-            self._drop(path, misfit, call=call.number)
+        for unfit, call in misfits_of_calls(work, life):
+            forgotten = f.Forgotten(path, call.number)
+            if call.phase is Phase.FAILED:  # what it needs was most likely the reason to change the code
+                self._leave_behind(unfit, forgotten)
+            else:
+                self._drop(unfit, forgotten)
         for fact in rebound(work, life):
             self.ledger.enter(fact)
