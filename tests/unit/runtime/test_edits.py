@@ -147,7 +147,7 @@ def test_what_the_code_no_longer_makes_is_deleted_and_said_and_may_come_back() -
     run = Run(Flow(work=Work(), branch=Flow(leaf=Work())))
     tree = run.resume(Flow())
     assert set(run.model.components) == {"root"}
-    assert [line.split()[0] for line in tree.told] == ["root.work", "root.branch"]
+    assert [line.split()[0] for line in tree.told] == ["root.branch", "root.work"]
     run.resume(Flow(work=Work()))
     assert run.root.work.name == "root.work"
     assert run.model.components["root.work"].generation == 2
