@@ -350,6 +350,22 @@ def test_a_run_that_has_come_to_its_end_is_not_resumed(short: Path) -> None:
     assert "Start a new run: lightning run app app.py" in said
 
 
+def test_a_run_that_failed_goes_on_when_its_code_is_mended(write_app: WriteApp, run_app: RunApp) -> None:
+    source = SHORT.replace('print("to stderr", file=sys.stderr)', "1 / 0")
+    folder = write_app(source).parent
+    run_app("app.py").end(1)
+    run = only_run(folder)
+    assert run.state == "failed"
+    assert "no run of app.py was interrupted" in refusal_after_start(
+        3, "run", "app", "app.py", "--resume", folder=folder
+    )
+    (folder / "app.py").write_text(source.replace("1 / 0", "pass"))
+    again = run_app("app.py", "--resume", run.id)
+    again.end(0)
+    assert again.printed == ["epoch 0", "epoch 1", "epoch 2", "the flow is done"]
+    assert run.state == "ended"
+
+
 def test_a_run_without_a_journal_is_not_resumed(write_app: WriteApp, run_app: RunApp) -> None:
     folder = write_app(SHORT.replace("self.stop()", "self.fail()")).parent
     run_app("app.py", "--durability", "off").end(1)
