@@ -253,7 +253,7 @@ def test_in_the_background_a_secret_is_not_in_the_file_either(
     done = lightning(*words, folder=folder, TOKEN=CANARY)
     type_command("logs", "--follow").end(0)
     output = (only_run(folder).folder / "output.log").read_text()
-    assert done.returncode in (0, 1), done  # the app may have failed before the command had returned
+    assert done.returncode == 0, done
     assert "plain ***" in output
     assert CANARY not in output
 
