@@ -71,6 +71,7 @@ class Runtime:
         log: Log | None = None,
         devices: tuple[int, ...] = (),
         until_idle: bool = False,
+        drop_unfit: bool = False,
     ) -> None:
         self.app = app
         self.root: Component = app.root
@@ -94,7 +95,7 @@ class Runtime:
         self.works = Works(self.ledger, run_id, devices)
         self.passes = Passes(self.works)
         self.mirror = Mirror(self.passes, config, self._let_in)
-        self.tree = Tree(self.root, self.ledger, config, self.mirror)
+        self.tree = Tree(self.root, self.ledger, config, self.mirror, drop_unfit=drop_unfit)
         self.ended: EndApp | None = None
         self.pass_began = 0.0  # 0 while no pass is under way
         self.signals = 0
@@ -123,6 +124,8 @@ class Runtime:
         """Join the objects with the journal, and make that durable."""
         self.ledger.at = self.clock.now()
         self.tree.join()
+        for line in self.tree.told:
+            self.log.info(line)
         self.works.begin_epoch()
         self.performer.epoch = self.model.epoch
         self._close_turn(now=True)
@@ -263,12 +266,14 @@ class Runtime:
                     link.taken = seq
                     told.add(link)
                     self.works.take(link.path, link.incarnation, seq, acknowledged, message)
+                else:
+                    self.works.acknowledged(link.path, link.incarnation, acknowledged)
             else:
                 inbox.popleft()
                 if type(event) is Left:
                     self.works.exited(event.link.path, event.link.incarnation, event.reason)
                 elif type(event) is NotStarted:
-                    self.works.could_not_start(event.path, event.failure)
+                    self.works.could_not_start(event.path, event.incarnation, event.failure)
 
     def _let_in(self) -> None:
         """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
@@ -282,13 +287,13 @@ class Runtime:
         if not (self.inbox or self.ledger.facts or self._uncommitted):
             return
         self._close_turn()
-        self.passes.closed_turn()
         self.ledger.at = self.clock.now()
         self.model.careful = True
         try:
             self._take_in()
         finally:
             self.model.careful = False
+            self.passes.closed_turn()
         if self.works.ending:
             self.mirror.interrupt("the app ends")
 
