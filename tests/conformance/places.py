@@ -7,6 +7,8 @@ GCS itself would refuse one, the emulator keeps the later.
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import selectors
 import socket
@@ -20,6 +22,8 @@ from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
 from urllib.request import Request, urlopen
+
+from fsspec import asyn
 
 # Nothing may dial out: no instance's metadata is asked for, no credentials of this machine are used.
 CLOUD = {
@@ -81,6 +85,19 @@ def gcs() -> Iterator[int]:
     arguments = ("start", "--host=127.0.0.1", "--port={port}", "--in-memory", "--default-bucket=bucket")
     with server("-m", "gcp_storage_emulator", *arguments, ready="/storage/v1/b") as port:
         yield port
+
+
+def end_threads() -> None:
+    """End the thread that fsspec keeps: tests that come later fork, and nobody may fork beside a thread."""
+    gc.collect()  # clients end their sessions in it
+    loop, thread = asyn.loop[0], asyn.iothread[0]
+    if loop is None or thread is None:
+        return
+    asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+    asyn.loop[0] = asyn.iothread[0] = None
 
 
 def free_port() -> int:

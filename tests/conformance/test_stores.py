@@ -22,6 +22,12 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def threads() -> Iterator[None]:
+    yield
+    places.end_threads()
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[int]:
     with places.s3() as port:
@@ -93,7 +99,18 @@ class TestGcs(StoreContract):
 
 class TestS3OverABadLine(StoreContract):
     @pytest.fixture
-    def open_store(self, s3: int) -> Iterator[OpenStore]:
-        place = f"bucket/{uuid4().hex}"
+    def line(self, s3: int) -> Iterator[BadLine]:
         with BadLine(s3) as line:
-            yield lambda: at_s3(line.port, place)
+            yield line
+
+    @pytest.fixture
+    def open_store(self, line: BadLine) -> OpenStore:
+        place = f"bucket/{uuid4().hex}"
+        return lambda: at_s3(line.port, place)
+
+    def test_the_line_is_bad(self, line: BadLine, store: RemoteStore) -> None:
+        line.share = 0.7
+        for number in range(12):
+            store.put(str(number), bytes(30_000))
+            assert store.read(str(number)) == bytes(30_000)
+        assert set(line.faults) == {"drop", "reset", "truncate", "delay"}

@@ -52,6 +52,13 @@ def test_an_unknown_kind_of_storage_says_what_was_meant(tmp_path: Path) -> None:
         open_store("abffs://box", tmp_path)
 
 
+def test_a_url_without_slashes_is_not_taken_for_one(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="'s3:bucket' is no URL of a store; write one as 's3://bucket/prefix'"
+    ):
+        open_store("s3:bucket", tmp_path)
+
+
 def test_a_missing_package_names_its_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("fsspec.registry"), "_registry", {})
     for url, extra in (

@@ -39,6 +39,12 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def threads() -> Iterator[None]:
+    yield
+    places.end_threads()
+
+
 class Ranges(SimpleHTTPRequestHandler):
     """Python's file server, which knows of ranges here."""
 
@@ -126,6 +132,7 @@ class TestTheWeb:
 class Refusing(BaseHTTPRequestHandler):
     """A server that answers everything with one status."""
 
+    protocol_version = "HTTP/1.1"  # who puts asks first whether he may go on
     status = 403
 
     def do_GET(self) -> None:
@@ -139,9 +146,20 @@ class Refusing(BaseHTTPRequestHandler):
         """The test's output is its own."""
 
 
+class Secretive(Refusing):
+    """S3 to somebody who may put and get, but not list: what is missing is forbidden."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
 @pytest.fixture
-def refusing() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+def refusing(request: pytest.FixtureRequest) -> Iterator[int]:
+    handler = getattr(request, "param", Refusing)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
@@ -171,6 +189,13 @@ class TestTroubles:
             assert isinstance(it.value, NotAllowedError)
         with pytest.raises(StorageDeniedError, match=r"s3://bucket/prefix/key: permission denied"):
             s3_at(refusing).put("key", b"content")
+
+    @pytest.mark.parametrize("refusing", [Secretive], indirect=True)
+    def test_who_may_not_list_can_put_all_the_same(self, refusing: int, tmp_path: Path) -> None:
+        store = s3_at(refusing)
+        assert store.put("key", b"content").size == 7
+        (tmp_path / "file").write_bytes(b"content")
+        assert Trees(store).put(tmp_path / "file").files == 1
 
     def test_missing_credentials_are_told(self, monkeypatch: pytest.MonkeyPatch, refusing: int) -> None:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):

@@ -385,7 +385,7 @@ class TestRefusals:
                 trees.put(source)
 
     def test_what_is_not_there_is_named(self, trees: Trees, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match="nothing-here: it is not there"):
+        with pytest.raises(FileNotFoundError, match="nothing-here: there is no such file"):
             trees.put(tmp_path / "nothing-here")
         with pytest.raises(BlobNotFoundError, match="trees/0000"):
             trees.get("0" * 40, tmp_path / "copy")

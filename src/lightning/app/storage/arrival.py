@@ -254,7 +254,7 @@ def free_at(place: Path) -> int | None:
             continue
         except OSError:
             return None
-        return there.f_bavail * there.f_frsize
+        return there.f_bavail * there.f_frsize if there.f_blocks else None  # what is no disk has no blocks
     return None
 
 

@@ -178,7 +178,7 @@ class FileStore:
         file = self._file(key)
         try:
             descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except NotADirectoryError:
+        except (FileNotFoundError, NotADirectoryError):
             raise Trouble.GONE.of(file) from None
         except OSError as err:
             raise named(file, err) from err

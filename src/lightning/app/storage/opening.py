@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from lightning.app.errors import UsageError
 from lightning.app.storage.file import FileStore
 from lightning.app.storage.store import Store
 
@@ -22,10 +23,12 @@ def open_store(url: str | None, default_folder: Path) -> Store:
     """
     if not url:
         return FileStore(default_folder)
-    if not re.match(r"[A-Za-z][\w+.-]*:", url):
+    if not re.match(r"[A-Za-z][\w+.-]+:", url):
         return FileStore(url)
     if url.startswith("file:"):
         return FileStore(unquote(urlsplit(url).path))
+    if "://" not in url:
+        raise UsageError(f"{url!r} is no URL of a store; write one as 's3://bucket/prefix', or name a folder")
     from lightning.app.storage.remote import RemoteStore  # only those who have one pay for it
 
     return RemoteStore(url)

@@ -193,7 +193,7 @@ class Putting:
     def _send(self, key: str, body: bytearray) -> int:
         try:
             known = self._store.stat(key)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # S3 says the latter to who may not list
             known = None
         # One that is nearly old enough to be swept is sent again, and so made young.
         if known and known.size == len(body) and not 0 < known.modified < time.time() - OLD / 2:

@@ -254,7 +254,7 @@ class RemoteStore:
     def _known(self, key: str) -> Stat | None:
         try:
             return self.stat(key)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # who may not list is not told that something is missing
             return None
 
     @contextmanager
@@ -325,7 +325,7 @@ class RemoteStore:
                     use_listings_cache=False,
                 )
                 if self._kind == "s3":
-                    made.retries = 1  # who asks again, and when, is decided here
+                    made.retries = 3  # of one part of a large upload; all else is decided here
                 self._made = (os.getpid(), made)
             return self._made[1]
 

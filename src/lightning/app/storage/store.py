@@ -110,6 +110,10 @@ class Trouble(Enum):
         "the store itself is not there. Create the bucket or folder, or correct [storage] url",
         BlobNotFoundError,
     )
+    NO_FILE = (
+        "there is no such file or folder here",
+        BlobNotFoundError,
+    )
     CHECKSUM = (
         "its checksum is wrong: the bytes are not the ones that were put. Nothing of it was kept: try again, "
         "and make it again if that gives the same",
@@ -166,7 +170,7 @@ class Trouble(Enum):
 
 
 _ERRNO = {
-    errno.ENOENT: Trouble.GONE,
+    errno.ENOENT: Trouble.NO_FILE,
     errno.ENOSPC: Trouble.FULL,
     errno.EDQUOT: Trouble.FULL,
     errno.EFBIG: Trouble.FULL,
@@ -181,7 +185,7 @@ _ERRNO = {
 
 
 def named(where: object, err: OSError) -> StorageError:
-    """The error for a refusal of the operating system."""
+    """The error for a refusal of the operating system, about a file of this machine."""
     trouble = _ERRNO.get(err.errno or 0, Trouble.FAILED)
     return trouble.of(where, (err.strerror or err) if trouble is Trouble.FAILED else "")
 
