@@ -47,6 +47,15 @@ for attempt in (
 """
 
 
+WRITING = """
+import sys
+from lightning.app.storage.file import FileStore
+store = FileStore(sys.argv[1])
+for turn in range(20):
+    store.put("key", sys.argv[2].encode() * 300_000, replace=True)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "store"
@@ -73,6 +82,18 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(folder: Path) -> None:
     assert list(store.list()) == []
     store.put("other", b"content")
     assert sorted(each.name for each in folder.iterdir()) == ["other"]
+
+
+def test_processes_that_write_one_key_leave_it_whole_at_every_moment(folder: Path) -> None:
+    store = FileStore(folder)
+    store.put("key", b"0" * 300_000)
+    writers = [subprocess.Popen([sys.executable, "-c", WRITING, folder, letter]) for letter in "123"]
+    while any(writer.poll() is None for writer in writers):
+        content = store.read("key")
+        assert len(content) == 300_000
+        assert content.strip(content[:1]) == b""
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert sorted(each.name for each in folder.iterdir()) == ["key"]
 
 
 def test_what_somebody_still_writes_is_not_swept(folder: Path) -> None:

@@ -48,10 +48,14 @@ class Arrival:
     def __init__(
         self, target: Path, identity: str = "", *, folder: bool = False, room: Path | None = None
     ) -> None:
-        """``identity`` tells what will be made: only who makes the same goes on with it. Without: nobody."""
+        """``identity`` tells what will be made: only who makes the same goes on with it. Without: nobody.
+
+        ``room`` is where to make it, if not beside the target.
+        """
         self.target = target
         self._folder = folder
         self._room = room or target.parent / PRIVATE
+        self._all_mine = room is not None and not identity  # nothing in it is ever gone on with
         self._name = blake2b(os.fsencode(target), digest_size=8).hexdigest()
         self._identity = identity and blake2b(identity.encode(), digest_size=8).hexdigest()
         self.resumable = bool(identity)
@@ -122,7 +126,7 @@ class Arrival:
 
     def _sweep(self) -> None:
         for entry in _entries(self._room):
-            stale = entry.name.startswith(f"{self._name}-") or not self._identity
+            stale = entry.name.startswith(f"{self._name}-") or self._all_mine
             with suppress(OSError):
                 stale = stale or time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
                 if stale and entry.name != self.path.name:

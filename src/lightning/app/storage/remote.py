@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from lightning.app.config import guess
-from lightning.app.errors import StorageError, UsageError
+from lightning.app.errors import StorageError, StoreUnreachableError, UsageError
 from lightning.app.storage.arrival import bring
 from lightning.app.storage.store import (
     BLOCK,
@@ -118,8 +118,7 @@ class RemoteStore:
         where = self._where(key)
         stat, info = self._look(key)
         if self._kind == "http" and not info.get("partial"):
-            with self._stream(key) as read:
-                bring(stat, where, file, read, expected=checksum, progress=progress)
+            self._get_whole(stat, where, file, checksum, progress)
         else:
             bring(
                 stat,
@@ -256,6 +255,19 @@ class RemoteStore:
             return self.stat(key)
         except (FileNotFoundError, PermissionError):  # who may not list is not told that something is missing
             return None
+
+    def _get_whole(
+        self, stat: Stat, where: str, file: Path, checksum: str | None, progress: Progress | None
+    ) -> None:
+        began = time.monotonic()
+        for attempt in count(1):
+            try:
+                with self._stream(stat.key) as read:
+                    bring(stat, where, file, read, expected=checksum, progress=progress)
+                return
+            except StoreUnreachableError:
+                if attempt == _TRIES or time.monotonic() - began > self._patience:
+                    raise
 
     @contextmanager
     def _stream(self, key: str) -> Iterator[Callable[[int, int], bytes]]:
