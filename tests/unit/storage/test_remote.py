@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -105,6 +106,10 @@ class TestTheWeb:
         assert store.read("data.bin", 1000, 50) == content[1000:1050]
         store.get("data.bin", tmp_path / "copy", checksum=checksum(content))
         assert (tmp_path / "copy").read_bytes() == content
+
+    def test_a_name_is_quoted_on_its_way(self, web: int, site: Path) -> None:
+        (site / "a b#1?x=%20.bin").write_bytes(b"content")
+        assert RemoteStore(f"http://127.0.0.1:{web}").read("a b#1?x=%20.bin") == b"content"
 
     def test_it_goes_on_over_a_bad_line(self, web: int, site: Path, tmp_path: Path) -> None:
         content = noise(WINDOW + 999)
@@ -306,6 +311,19 @@ class TestAnyPlace:
             os.utime(left / name, at)
         RemoteStore(f"file://{tmp_path}/store").put("key", b"content")
         assert [each.name for each in left.iterdir()] == ["new"]
+
+    def test_deleting_and_putting_side_by_side_loses_nothing(self, tmp_path: Path) -> None:
+        store = RemoteStore(f"file://{tmp_path}/store")
+
+        def work(number: int) -> None:
+            for turn in range(20):
+                store.put(f"folder/{number}", b"%d" % turn)
+                assert store.read(f"folder/{number}") == b"%d" % turn
+                store.delete(f"folder/{number}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        assert list(store.list()) == []
 
     def test_something_in_the_way_is_named(self, tmp_path: Path) -> None:
         store = RemoteStore(f"file://{tmp_path}/store")

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from lightning.app.config import guess
 from lightning.app.errors import StorageError, StoreUnreachableError, UsageError
@@ -189,13 +189,23 @@ class RemoteStore:
             if self._fs.isdir(path):
                 raise Trouble.OCCUPIED.of(self._where(key))
             self._upload(aside, content, {}, progress)
-            self._fs.mv(aside, path)
+            self._rename(aside, path)
         except BaseException as err:
             if self._fs.exists(aside):
                 self._fs.rm_file(aside)
             if isinstance(err, FileExistsError) and not isinstance(err, StorageError):
                 raise Trouble.OCCUPIED.of(self._where(key)) from err  # a file where a folder should be
             raise
+
+    def _rename(self, aside: str, path: str) -> None:
+        while True:
+            try:
+                self._fs.mv(aside, path)
+                return
+            except FileNotFoundError:  # a blob was deleted just now, and its empty folder with it
+                if not self._fs.exists(aside):
+                    raise
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def _upload(self, path: str, content: Data, told: dict[str, Any], progress: Progress | None) -> None:
         if not isinstance(content, Path):
@@ -345,7 +355,7 @@ class RemoteStore:
         return path.removeprefix(self._root).lstrip("/")
 
     def _path(self, key: str) -> str:
-        return f"{self._root}/{valid(key)}"
+        return f"{self._root}/{quote(valid(key)) if self._kind == 'http' else valid(key)}"
 
     def _where(self, key: str) -> str:
         return f"{self.url}/{valid(key)}"
