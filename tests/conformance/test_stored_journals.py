@@ -13,7 +13,6 @@ from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal, SqliteReader
 from lightning.app.kernel.facts import decode_turn
 from lightning.app.kernel.model import Model, fold
-from lightning.app.testing import Terminal
 from tests.corpus import make
 from tests.corpus.told import missing, told
 
