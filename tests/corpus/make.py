@@ -1,8 +1,9 @@
 """Makes the corpus: journals of every format that there ever was, each beside the state it must come to.
 
-Run it once for each new format, before anybody has journals of it: ``python -m tests.corpus.make``. It runs the
-apps of ``apps/`` for real, kills and resumes some, and stores what lies in their runs' folders under the
-number of the schema that this version writes. What is stored is never made again: nobody's journals are.
+Run it once for each new format (of the tables, of a fact, of a snapshot), before anybody has journals of it:
+``python -m tests.corpus.make``. It runs the apps of ``apps/`` for real, kills and resumes some, and stores what
+lies in their runs' folders under the number of the schema that this version writes, with a further number where
+facts or snapshots have changed since. What is stored is never made again: nobody's journals are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lightning.app.journal.sqlite import SCHEMA, SqliteJournal
 from lightning.app.kernel.facts import Fact, decode_turn
 from lightning.app.kernel.model import fold
 from lightning.app.testing import Terminal
+from tests.corpus.layout import layout
 from tests.corpus.told import told
 
 HERE = Path(__file__).parent
@@ -35,6 +37,7 @@ class Shelf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.snapshots = 0
         self.kinds: set[str] = (
             set()
         )  # of facts, and of their fields that said something else than the default
@@ -52,6 +55,7 @@ class Shelf:
         connection.close()
         assert not Path(f"{stored}-wal").exists(), "the log is not in the file"
         reader = SqliteJournal.reader(stored)
+        self.snapshots += reader.newest() is not None
         turns = [(turn.at, decode_turn(turn.facts)) for turn in reader.read()]
         reader.close()
         for suffix in ("-wal", "-shm"):
@@ -133,11 +137,31 @@ def wanted() -> Iterator[str]:
                 yield f"{kind.__name__}.{field.name}"
 
 
+def formats() -> list[Path]:
+    """The folders of the corpus, oldest first."""
+    return sorted(
+        HERE.glob("schema-*"), key=lambda folder: [int(part) for part in numbered(folder).split(".")]
+    )
+
+
+def numbered(folder: Path) -> str:
+    return folder.name.removeprefix("schema-")
+
+
+def schema_of(folder: Path) -> int:
+    return int(numbered(folder).partition(".")[0])
+
+
 def main() -> int:
-    folder = HERE / f"schema-{SCHEMA}"
-    if folder.exists():
-        print(f"{folder} is there: what is stored is never made again", file=sys.stderr)
+    made_before = formats()
+    if (
+        json.loads((made_before[-1] / "layout.json").read_text()) == layout()
+        and schema_of(made_before[-1]) == SCHEMA
+    ):
+        print(f"{made_before[-1]} has the format of this version: nothing to do", file=sys.stderr)
         return 1
+    same = sum(schema_of(each) == SCHEMA for each in made_before)
+    folder = HERE / (f"schema-{SCHEMA}.{same}" if same else f"schema-{SCHEMA}")
     with tempfile.TemporaryDirectory() as made:
         shelf = Shelf(Path(made))
         for scene in SCENES:
@@ -146,7 +170,12 @@ def main() -> int:
         if lacking := set(wanted()) - shelf.kinds:
             print(f"no journal holds {', '.join(sorted(lacking))}", file=sys.stderr)
             return 1
+        if not shelf.snapshots:
+            print("no journal holds a snapshot", file=sys.stderr)
+            return 1
+        (shelf.folder / "layout.json").write_text(json.dumps(layout(), indent=1) + "\n")
         shutil.copytree(made, folder)
+        folder.chmod(0o755)
     print(f"{folder}: {len(SCENES)} apps")
     return 0
 
