@@ -86,9 +86,10 @@ class MemoryJournal:
         fitting = (each for each in reversed(self._snapshots) if upto is None or each.seq <= upto)
         return next(fitting, None)
 
-    def reopen(self) -> MemoryJournal:
+    def reopen(self, history: int = HISTORY) -> MemoryJournal:
         """Forget what was not committed and begin the next epoch, as a new process would."""
         self._refusal = None
+        self._history = history
         if self._keep:
             self._waiting.clear()
             self._snapshots_waiting.clear()

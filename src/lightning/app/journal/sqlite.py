@@ -66,7 +66,7 @@ UPDATE meta SET value = 2 WHERE key = 'schema';
 _INSERT = "INSERT INTO turns (seq, at, epoch, facts, crc) VALUES (?, ?, ?, ?, ?)"
 _SELECT = "SELECT seq, at, epoch, facts, crc FROM turns WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1000"
 _SELECT_1 = "SELECT seq, at, epoch, facts, NULL FROM turns WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1000"
-_LAST = "SELECT coalesce(max(seq), 0) FROM turns"
+_LAST = "SELECT coalesce(max(seq), (SELECT value FROM meta WHERE key = 'first') - 1, 0) FROM turns"
 _SWEEPINGS = "SELECT seq, length(facts) FROM turns WHERE seq < ? ORDER BY seq LIMIT ?"
 _PLACE = "SELECT at, epoch FROM turns WHERE seq = ?"
 _META = "SELECT value FROM meta WHERE key = ?"
@@ -102,9 +102,8 @@ class SqliteJournal:
     def __init__(self, path: Path, connection: apsw.Connection, history: int = HISTORY) -> None:
         self.path = path
         self.last: int = connection.execute(_LAST).get
-        self.epoch = _meta(connection, "epoch")
-        self.first = _meta(connection, "first")
-        self.due = False
+        self.epoch = _meta(path, connection, "epoch")
+        self.first = _meta(path, connection, "first")
         self.damage: list[str] = []
         self._history = history
         self._connection = connection
@@ -121,6 +120,7 @@ class SqliteJournal:
         self._written: int = connection.execute(since, (seq,)).get  # bytes of facts, counted from anywhere
         self._due_at = seq + SNAPSHOT_TURNS
         self._due_bytes = SNAPSHOT_WORTH * size
+        self.due = self._written >= self._due_bytes and self.last >= self._due_at
         self._swept_bytes = self._written
         if connection.execute("SELECT EXISTS (SELECT 1 FROM turns WHERE seq < ?)", (self.first,)).get:
             self._chores_at = 0
@@ -153,7 +153,7 @@ class SqliteJournal:
                 elif schema == 1:
                     connection.create_scalar_function("journal_crc", _crc, 4, deterministic=True)
                     connection.execute(_FROM_1_TO_2)
-                before = _meta(connection, "epoch")
+                before = _meta(path, connection, "epoch")
                 if epoch is not None and epoch <= before:
                     raise Trouble.STALE.of(path, f"asked for {epoch}, the last was {before}")
                 connection.execute(
@@ -178,7 +178,7 @@ class SqliteJournal:
             raise self._refusal
         self.last = seq = self.last + 1
         epoch = self.epoch
-        self._waiting.append((seq, at, epoch, facts, crc32(facts, crc32(_placed(seq, at, epoch)))))
+        self._waiting.append((seq, at, epoch, facts, crc32(_placed(seq, at, epoch) + facts)))
         return seq
 
     def commit(self) -> None:
@@ -195,8 +195,6 @@ class SqliteJournal:
             else:
                 size = self._commit_all()
             waiting.clear()
-            if self._written >= self._due_bytes and self.last >= self._due_at:
-                self.due = True
             self._logged += 1 + size // _PAGE_BYTES
             if self._logged >= _CHECKPOINT_PAGES:
                 self._checkpoint()
@@ -211,7 +209,7 @@ class SqliteJournal:
             _, at, epoch, _, _ = self._waiting[-1]
         else:
             at, epoch = _ask(self.path, self._connection, _PLACE, seq) or (0.0, self.epoch)
-        row = (seq, at, epoch, FORMAT, model, crc32(model, crc32(_placed(seq, at, epoch), FORMAT)))
+        row = (seq, at, epoch, FORMAT, model, crc32(_placed(seq, at, epoch) + model, FORMAT))
         self._snapshots.append(row)
         self._chores_at = 0
         self.due = False
@@ -282,6 +280,7 @@ class SqliteJournal:
     def _checkpoint(self) -> None:
         """Move the log into the file, as far as readers allow; the log then begins again at its start."""
         self._logged = 0
+        self.due = self._written >= self._due_bytes and self.last >= self._due_at
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:
@@ -318,17 +317,17 @@ class SqliteReader:
     @property
     def last(self) -> int:
         """The number of the last turn committed; 0 when there is none."""
-        return int(self._ask(_LAST))
+        return int(_ask(self.path, self._connection, _LAST))
 
     @property
     def first(self) -> int:
         """The number of the oldest turn that can be read."""
-        return int(self._ask(_META, "first") or 1)
+        return self._meta("first", 1)
 
     @property
     def epoch(self) -> int:
         """The epoch of whoever opened the journal last."""
-        return int(self._ask(_META, "epoch"))
+        return self._meta("epoch")
 
     def read(self, after: int = 0) -> Iterator[Turn]:
         """The turns committed by now with a higher number, in order.
@@ -340,7 +339,7 @@ class SqliteReader:
 
     def newest(self, upto: int | None = None) -> Snapshot | None:
         """The newest whole snapshot of the state after turn ``upto`` or an earlier one."""
-        if self._ask(_META, "schema") == 1:
+        if self._meta("schema") == 1:
             return None
         try:
             return _newest(self.path, self._connection, self.first, upto, self.damage)
@@ -350,8 +349,11 @@ class SqliteReader:
     def close(self) -> None:
         self._connection.close()
 
-    def _ask(self, query: str, *values: object) -> Any:
-        return _ask(self.path, self._connection, query, *values)
+    def _meta(self, key: str, absent: int | None = None) -> int:
+        try:
+            return _meta(self.path, self._connection, key, absent)
+        except apsw.Error as err:
+            raise _worded(self.path, self._connection, err) from err
 
 
 def _connect(path: Path, flags: int) -> apsw.Connection:
@@ -373,16 +375,19 @@ def _schema(path: Path, connection: apsw.Connection) -> int:
     """The version of the tables. Refuses what is not ours, before anything in it is touched."""
     if connection.pragma("application_id") != _APPLICATION:
         raise Trouble.FOREIGN.of(path)
-    schema = connection.execute(_META, ("schema",)).get
-    if not isinstance(schema, int):
-        raise Trouble.CORRUPT.of(path, "its schema version is not a number")
+    schema = _meta(path, connection, "schema")
     if schema > SCHEMA:
         raise Trouble.NEWER.of(path, f"schema {schema}; this version reads up to {SCHEMA}")
     return schema
 
 
-def _meta(connection: apsw.Connection, key: str) -> int:
-    return int(connection.execute(_META, (key,)).get)
+def _meta(path: Path, connection: apsw.Connection, key: str, absent: int | None = None) -> int:
+    value = connection.execute(_META, (key,)).get
+    if value is None:
+        value = absent
+    if not isinstance(value, int):
+        raise Trouble.CORRUPT.of(path, f"its {key} is not a number")
+    return value
 
 
 def _ask(path: Path, connection: apsw.Connection, query: str, *values: object) -> Any:
@@ -395,7 +400,7 @@ def _ask(path: Path, connection: apsw.Connection, query: str, *values: object) -
 def _crc(*row: Any) -> int:
     """Of a row of schema 1, for SQL. What is no bytes is told by who reads it."""
     seq, at, epoch, facts = row
-    return crc32(facts, crc32(_placed(seq, at, epoch))) if isinstance(facts, bytes) else 0
+    return crc32(_placed(seq, at, epoch) + facts) if isinstance(facts, bytes) else 0
 
 
 def _refuse_compacted(path: Path, after: int, first: int) -> None:
@@ -406,21 +411,21 @@ def _refuse_compacted(path: Path, after: int, first: int) -> None:
 def _turns(path: Path, connection: apsw.Connection, after: int, last: int) -> Iterator[Turn]:
     """Read in portions, so that no open query pins the log while the caller looks at a turn."""
     try:
-        select = _SELECT_1 if _meta(connection, "schema") == 1 else _SELECT
+        select = _SELECT_1 if _meta(path, connection, "schema") == 1 else _SELECT
         while after < last:
             portion: list[Turn] = []
             size = 0
             for seq, at, epoch, facts, crc in connection.execute(select, (after, last)):
                 if type(facts) is not bytes:
                     raise Trouble.CORRUPT.of(path, f"turn {seq} holds no bytes")
-                if crc is not None and crc != crc32(facts, crc32(_placed(seq, at, epoch))):
+                if crc is not None and crc != crc32(_placed(seq, at, epoch) + facts):
                     raise Trouble.CORRUPT.of(path, f"turn {seq} is not as it was written")
                 portion.append(Turn(seq, at, epoch, facts))
                 size += len(facts)
                 if size > _READ_BYTES:
                     break
             if not portion or portion[-1].seq != after + len(portion):
-                _refuse_compacted(path, after, connection.execute(_META, ("first",)).get or 1)
+                _refuse_compacted(path, after, _meta(path, connection, "first", 1))
                 raise Trouble.CORRUPT.of(
                     path, f"a turn between {after} and {after + len(portion) + 1} is missing"
                 )
@@ -445,7 +450,7 @@ def _newest(
         if row is None:
             continue  # it was compacted meanwhile
         seq, at, epoch, model, crc = row
-        if type(model) is bytes and crc == crc32(model, crc32(_placed(seq, at, epoch), FORMAT)):
+        if type(model) is bytes and crc == crc32(_placed(seq, at, epoch) + model, FORMAT):
             return Snapshot(seq, at, epoch, model)
         told = f"{path}: the snapshot of turn {seq} is damaged"
         if told not in damage:
