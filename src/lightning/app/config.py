@@ -48,6 +48,7 @@ class Config:
 
     timezone: str = "UTC"
     compute: Mapping[str, Resources] = field(default_factory=dict)
+    history: int = 100_000  # turns of a run that stay readable, at least
     file: Path | None = None
 
     @staticmethod
@@ -56,7 +57,7 @@ class Config:
         file, table = _find(folder)
         own = file is not None and file.name == "lightning.toml"
         where = f"{file}: " if own else f"{file}: tool.lightning."
-        unknown(table, ("timezone", "compute"), where)
+        unknown(table, ("timezone", "compute", "journal"), where)
         timezone = environ.get("LIGHTNING_TIMEZONE")
         if timezone:
             timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
@@ -65,6 +66,7 @@ class Config:
         return Config(
             timezone=timezone or local_timezone(environ),
             compute=_compute(table.get("compute", {}), where),
+            history=_history(table.get("journal", {}), f"{where}journal"),
             file=file,
         )
 
@@ -172,6 +174,14 @@ def _compute(table: object, where: str) -> dict[str, Resources]:
         unknown(_table(given, here), tuple(KINDS), f"{here}.")
         definitions[name] = Resources(**{key: KINDS[key](given[key], f"{here}.{key}") for key in given})
     return definitions
+
+
+def _history(table: object, where: str) -> int:
+    unknown(_table(table, where), ("history",), f"{where}.")
+    value = table.get("history", Config.history) if isinstance(table, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"{where}.history must be a whole number of turns, such as 100000, not {value!r}")
+    return value
 
 
 def _timezone(value: object, where: str) -> str:

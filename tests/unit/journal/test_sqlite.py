@@ -449,7 +449,7 @@ def test_facts_that_are_no_bytes_are_named(tmp_path: Path) -> None:
 def test_a_turn_that_is_not_as_it_was_written_is_named(tmp_path: Path, change: str) -> None:
     path = filled(tmp_path / "journal.sqlite", turns=9)
     meta(path, f"UPDATE turns SET {change} WHERE seq = 9")
-    with pytest.raises(JournalError, match=r"damaged.*(turn 1?00?9 is not as it was written|is missing)"):
+    with pytest.raises(JournalError, match=r"damaged.*(turn (9|1009) is not as it was written)"):
         read_all(path)
 
 

@@ -21,9 +21,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from lightning.app.config import Config
 from lightning.app.errors import CompactedError, JournalError
 
-HISTORY = 100_000
+HISTORY = Config.history
 """So many turns, at least, stay readable where nobody has said otherwise."""
 
 SNAPSHOT_TURNS = 5000

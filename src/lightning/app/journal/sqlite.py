@@ -37,6 +37,7 @@ from lightning.app.journal.journal import (
     Trouble,
     Turn,
 )
+from lightning.app.journal.mounts import network_file_system
 from lightning.app.kernel.snapshot import FORMAT
 
 SCHEMA = 2
@@ -139,6 +140,8 @@ class SqliteJournal:
         Of turns that are older than the newest ``history`` those that a snapshot stands for are forgotten.
         """
         path = Path(path).absolute()  # the app may go to another folder
+        if kind := network_file_system(path.parent):
+            raise Trouble.NETWORK.of(path, kind)
         connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
             fresh = _is_empty(connection)
