@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,22 @@ def test_facts_that_nobody_knows_are_from_a_newer_version(tmp_path: Path) -> Non
     journal.commit()
     with pytest.raises(JournalError, match=r"newer version: pip install --upgrade.*turn 1"):
         recover(journal)
+    journal.close()
+
+
+def test_garbage_is_collected_afterwards_as_before(tmp_path: Path) -> None:
+    journal = SqliteJournal.open(tmp_path / "journal.sqlite")
+    journal.append(1.0, b"no facts")
+    journal.commit()
+    with pytest.raises(JournalError):
+        recover(journal)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        recover(MemoryJournal())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
     journal.close()
 
 

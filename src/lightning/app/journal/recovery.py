@@ -6,6 +6,9 @@ by that, as long as the turns are there; what was passed over is said.
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -33,6 +36,11 @@ def recover(journal: Reader, upto: int | None = None) -> Recovery:
     >>> recover(MemoryJournal()).model.components
     {}
     """
+    with _uncollected():
+        return _recover(journal, upto)
+
+
+def _recover(journal: Reader, upto: int | None) -> Recovery:
     known = len(journal.damage)
     model, seq, unread = _begin(journal, upto)
     if seq < journal.first - 1:
@@ -53,6 +61,18 @@ def recover(journal: Reader, upto: int | None = None) -> Recovery:
             evolve(model, fact, turn.at)
         seq = turn.seq
     return Recovery(model, seq, journal.damage[known:] + unread)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A model is made of many objects, all of them to stay: looking for garbage among them costs more than they do."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _begin(journal: Reader, upto: int | None) -> tuple[Model, int, list[str]]:
