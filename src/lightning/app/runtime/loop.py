@@ -435,12 +435,17 @@ class Runtime:
         """Between two turns: what the journal comes to, so that a recovery need not go through all of it."""
         self._busy_turns = 0
         try:
-            model = dump(self.model if not self.passes.undone else recover(self.journal).model)
+            model = dump(self.model if not self.passes.undone else self._journaled())
         except StateValueError:  # changed behind the back of its container: the journal knows nothing of it
-            model = dump(recover(self.journal).model)
+            model = dump(self._journaled())
         self.journal.snapshot(model)
         self._uncommitted = True
         self._close_turn(now=True)
+
+    def _journaled(self) -> Model:
+        """The model as the journal has it, up to the last turn."""
+        self._close_turn(now=True)
+        return recover(self.journal).model
 
     def _begin_end(self, ending: EndApp) -> None:
         """Say why, once, then stop all works in order; what they still say is taken in."""
