@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from lightning.app.engines import birth, orphans
+from lightning.app.engines import birth, cgroups, orphans
 from lightning.app.engines.channel import Channel
 from lightning.app.engines.engine import Exited, Placement, Report, Started
 from lightning.app.engines.forking import obstacle
@@ -104,7 +104,8 @@ class ProcessEngine:
         self._closed = False
         birth.ensure_streams()
         birth.flush()
-        settings = Settings(run_id, not self.why_spawn, list(program), _raise_file_limit())
+        self._cgroup = cgroups.make(run_id)
+        settings = Settings(run_id, not self.why_spawn, list(program), _raise_file_limit(), self._cgroup)
         self._adopted_before = orphans.adopt_orphans(True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -325,7 +326,7 @@ class ProcessEngine:
         with suppress(ChildProcessError):  # an app that ignores SIGCHLD has no children to wait for
             os.waitpid(self._supervisor, 0)
         self.leftovers += orphans.end_children({worker.pid for worker, _, _ in self._workers.values()} - {0})
-        self.leftovers += orphans.sweep(self._run, works_only=True)
+        self.leftovers += orphans.sweep(self._run, works_only=True, cgroup=self._cgroup)
         orphans.adopt_orphans(self._adopted_before)
         self._closed = True
         for _, fds in self._outbox:

@@ -6,7 +6,8 @@ never blocks: PDEATHSIG follows the forking thread, and a stop must get through 
 
 *What is left of a work.* A work is the head of a process group. When it has ended, its group is killed, or,
 if it had been asked to stop, given the rest of the grace. What left the group becomes a child of the
-supervisor when its parent dies, and is recognised by its marks (``orphans.py``).
+supervisor when its parent dies, and is recognised by its marks (``orphans.py``) or by its cgroup, which is
+killed as a whole at the end (``cgroups.py``).
 
 *The runtime is gone* when its pidfd says so or the control socket ends: everything below is killed, with no
 grace, until no child is left.
@@ -33,7 +34,7 @@ import msgspec
 
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
-from lightning.app.engines import birth, orphans
+from lightning.app.engines import birth, cgroups, orphans
 from lightning.app.engines.output import Relay, Source
 
 Body = Callable[[socket.socket, object], int]
@@ -121,6 +122,7 @@ class Settings(msgspec.Struct, frozen=True):
     forks: bool  # whether works may be forked from this supervisor
     program: list[str]  # what a spawned work's Python runs, before ``--fd N``
     files: int  # how many open files a work is allowed (the supervisor itself needs more)
+    cgroup: str = ""  # what the works' cgroups are made in; empty where there can be none
 
 
 @dataclass(eq=False)
@@ -131,6 +133,7 @@ class Child:
     name: str
     pid: int
     sources: list[Source] = field(default_factory=list)
+    cgroup: str = ""
     deadline: float | None = None  # stop it by force then
     grace: float = 0.0
     forced: bool = False
@@ -164,6 +167,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}  # by pid
         self._works: dict[int, Child] = {}  # by number
         self._fading: dict[int, Child] = {}  # ended, but what they started still has grace
+        self._emptying: list[str] = []  # cgroups in which everything has been killed
         self._service: tuple[Serve, int] | None = None
         self._server: Child | None = None
         self._server_starts = 0
@@ -293,18 +297,20 @@ class Supervisor:
             orphans.PROCESS: str(order.process),
         }
         reads, writes = self._pipes()
+        cgroup = cgroups.make_inner(self._settings.cgroup, order.process)
         try:
             pid = birth.fork(self._me)
             if pid == 0:
-                self._live(order, channel, writes, marks)
+                self._live(order, channel, writes, marks, cgroup)
         except OSError:
             for fd in reads:
                 os.close(fd)
+            self._emptying.append(cgroup)
             raise
         finally:
             for fd in writes:
                 os.close(fd)
-        child = Child(order.process, order.work, pid, self._relay.add(*reads))
+        child = Child(order.process, order.work, pid, self._relay.add(*reads), cgroup)
         self._children[pid] = child
         return child
 
@@ -321,8 +327,11 @@ class Supervisor:
             raise
         return reads, writes
 
-    def _live(self, order: Start, channel: int, writes: list[int], marks: dict[str, str]) -> NoReturn:
+    def _live(
+        self, order: Start, channel: int, writes: list[int], marks: dict[str, str], cgroup: str
+    ) -> NoReturn:
         with birth.last_breath():
+            cgroups.enter(cgroup)
             birth.take_streams(writes[0], writes[-1])
             birth.close_all_but([*self._kept, channel], self._settings.files)
             if order.method == "spawn":
@@ -395,12 +404,14 @@ class Supervisor:
             os.waitpid(status.si_pid, 0)
         if not (self._closing is not None and self._closing <= time.monotonic()):
             self._hunt()
+        self._emptying = [cgroup for cgroup in self._emptying if not cgroups.remove(cgroup)]
 
     def _ended(self, child: Child, status: os.waitid_result) -> None:
         if child.deadline is not None and child.deadline > time.monotonic():
             self._fading[child.number] = child
         else:
             _signal_group(child, signal.SIGKILL)
+            self._empty(child.cgroup)
         self._relay.drain(child.sources)
         if child is self._server:
             self._server_ended(orphans.reason(status))
@@ -439,7 +450,7 @@ class Supervisor:
         for pid in orphans.children():
             if pid in self._children:
                 continue
-            number = orphans.marks(pid).get(orphans.PROCESS, "")
+            number = orphans.marks(pid).get(orphans.PROCESS) or cgroups.number_of(self._settings.run, pid)
             group = os.getpgid(pid)
             if group in self._children or (number and int(number) in self._works):
                 continue
@@ -452,8 +463,16 @@ class Supervisor:
             elif work is not None or number:
                 os.kill(pid, signal.SIGKILL)
         if not spared:
+            for child in self._fading.values():
+                self._empty(child.cgroup)
             self._fading.clear()
         return spared
+
+    def _empty(self, cgroup: str) -> None:
+        """End what is in it; it is removed when that is gone, which is told as the end of a child."""
+        if cgroup and not cgroups.remove(cgroup):
+            cgroups.kill(cgroup)
+            self._emptying.append(cgroup)
 
     def _shut_down(self, grace: float) -> None:
         self._closing = time.monotonic() + grace
@@ -463,7 +482,7 @@ class Supervisor:
     def _close_if_empty(self) -> None:
         if self._children or (self._fading and self._hunt()):
             return
-        leftovers = orphans.end_children()
+        leftovers = orphans.end_children() + cgroups.end(self._settings.cgroup, patience=2.0)
         self._relay.drain_all()
         self._relay.finish(patience=2.0)
         self._tell(Finished(leftovers))
@@ -474,8 +493,9 @@ class Supervisor:
     def _end_everything(self) -> None:
         for child in self._children.values():
             _signal_group(child, signal.SIGKILL)
+        cgroups.kill(self._settings.cgroup)
         orphans.end_children()
-        orphans.sweep(self._settings.run)
+        orphans.sweep(self._settings.run, cgroup=self._settings.cgroup)
         self._relay.drain_all()
         self._relay.finish(patience=0.3)
 
