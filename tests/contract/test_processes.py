@@ -108,6 +108,64 @@ app = L.LightningApp(Flow())
 """
 
 
+BOTH = pytest.mark.parametrize("method", ["fork", "spawn"])
+
+
+@BOTH
+def test_a_run_that_ends_as_scripts_end_has_succeeded(method: str, stage: Stage) -> None:
+    assert stage.play(
+        """
+        def main():
+            print("the script is through")
+            sys.exit(0)
+
+        class Work(L.LightningWork):
+            def run(self):
+                main()
+
+            def on_exception(self, error):
+                print("never")
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method)
+    ) == ["the script is through"]
+
+
+@BOTH
+def test_a_work_that_asks_for_input_is_told_what_to_do(method: str, stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def run(self):
+                input("your name? ")
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method)
+    )
+    terminal.end(1)
+    assert 'input("your name? ")' in terminal.errors
+    assert "EOFError" in terminal.errors
+    assert "a work has no terminal to ask at: pass it in as an argument of run" in terminal.errors
+
+
+@BOTH
+def test_works_have_the_apps_arguments(method: str, stage: Stage) -> None:
+    assert stage.play(
+        """
+        NAME = sys.argv[1]
+
+        class Work(L.LightningWork):
+            def run(self):
+                print(NAME, sys.argv)
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method),
+        "--app_args",
+        "--name",
+        "",
+    ) == ["--name ['app.py', '--name', '']"]
+
+
 def _hello(options: str = "") -> str:
     return HELLO.replace("WITH", options)
 

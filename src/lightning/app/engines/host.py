@@ -54,6 +54,8 @@ from lightning.app.kernel.values import Pickled, pack, unpack
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
 _LONGEST_TRACEBACK = 1 << 20
+_END_OF_INPUT = "EOF when reading a line"  # says ``input()``
+_NO_INPUT = "a work has no terminal to ask at: pass it in as an argument of run or as an attribute"
 
 
 class WorkStopped(BaseException):
@@ -133,6 +135,10 @@ class Host:
                 args = [_opened(unpack(each)) for each in call.args]
                 kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
                 result = _by_user(work.run, *args, **kwargs)
+            except SystemExit as error:  # the end of many a script that is now a ``run``
+                if error.code is not None and error.code is not False and error.code != 0:
+                    raise
+                result = None
             finally:
                 self.live.running = False
                 work._call_id = ""
@@ -218,6 +224,9 @@ def _told(error: BaseException, where: str) -> tuple[str, str, str]:
         message = "(its message could not be made)"
     if isinstance(error, SystemExit):
         message = f"{where} called sys.exit({'' if error.code is None else repr(error.code)})"
+    elif isinstance(error, EOFError) and message == _END_OF_INPUT:
+        message += f": {_NO_INPUT}"
+        error.add_note(_NO_INPUT)
     # An error of ours about what ``run`` returned has no traceback: no line of the user's raised it.
     trace = _trace(error) if error.__traceback__ is not None else ""
     return type(error).__qualname__, _plain(message, _LONGEST_MESSAGE), trace
@@ -487,13 +496,14 @@ def main(sock: socket.socket, app: object = None) -> int:
 
 
 def _spawned() -> int:
-    """A process that inherited nothing but a descriptor: ``python -m lightning.app.engines.host --fd N``."""
-    option, fd = sys.argv[1:]
+    """A process that inherited nothing but a descriptor:
+    ``python -m lightning.app.engines.host --fd N app.py ARGUMENTS``."""
+    option, fd, *arguments = sys.argv[1:]
     if option != "--fd":
-        raise SystemExit(f"usage: python -m lightning.app.engines.host --fd N, not {option}")
+        raise SystemExit(f"usage: python -m lightning.app.engines.host --fd N [app.py ...], not {option}")
     os.set_inheritable(int(fd), False)
     birth.print_by_lines(replace=True)
-    sys.argv[1:] = []
+    sys.argv = arguments or [""]  # the app's, as where it was forked
     # By its name, so that whoever asks for the current host asks the module that has one.
     return import_module("lightning.app.engines.host").main(socket.socket(fileno=int(fd)))  # type: ignore[no-any-return]
 

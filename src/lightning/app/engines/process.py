@@ -351,6 +351,7 @@ def _execute(control: int, lifeline: int, settings: Settings) -> int:
     """Start the supervisor as a new Python."""
     described = msgspec.json.encode(settings).decode()
     arguments = ["-m", "lightning.app.engines.supervisor", str(control), str(lifeline), described]
+    arguments += map(str, sys.argv)  # for the works
     return os.posix_spawn(
         sys.executable,
         birth.python(arguments),

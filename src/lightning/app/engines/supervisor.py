@@ -32,6 +32,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from lightning.app import pdb
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
 from lightning.app.engines import birth, cgroups, orphans
@@ -120,7 +121,7 @@ News = Began | Ended | Synced | Noted | Finished
 class Settings(msgspec.Struct, frozen=True):
     run: str
     forks: bool  # whether works may be forked from this supervisor
-    program: list[str]  # what a spawned work's Python runs, before ``--fd N``
+    program: list[str]  # what a spawned work's Python runs, before ``--fd N`` and the app's own ``sys.argv``
     files: int  # how many open files a work is allowed (the supervisor itself needs more)
     cgroup: str = ""  # what the works' cgroups are made in; empty where there can be none
 
@@ -176,6 +177,7 @@ class Supervisor:
         self._orphaned = False
         self._finished = False
         self._memory_kills = orphans.memory_kills()
+        pdb.remember_foreground()
         control.setblocking(False)
         self._selector.register(control, selectors.EVENT_READ, self._talk)
         self._selector.register(lifeline, selectors.EVENT_READ, self._runtime_gone)
@@ -335,7 +337,8 @@ class Supervisor:
             birth.take_streams(writes[0], writes[-1])
             birth.close_all_but([*self._kept, channel], self._settings.files)
             if order.method == "spawn":
-                birth.become([*self._settings.program, "--fd", str(channel)], channel, marks)
+                arguments = [*self._settings.program, "--fd", str(channel), *map(str, sys.argv)]
+                birth.become(arguments, channel, marks)
             birth.settle(self._plate, f"lightning: {order.work} of {self._settings.run}", marks)
             if self._body is None:
                 raise RuntimeError(f"{order.work} was to be forked from a supervisor without the app")
@@ -407,6 +410,7 @@ class Supervisor:
         self._emptying = [cgroup for cgroup in self._emptying if not cgroups.remove(cgroup)]
 
     def _ended(self, child: Child, status: os.waitid_result) -> None:
+        pdb.give_back(child.pid)
         if child.deadline is not None and child.deadline > time.monotonic():
             self._fading[child.number] = child
         else:
@@ -493,6 +497,7 @@ class Supervisor:
     def _end_everything(self) -> None:
         for child in self._children.values():
             _signal_group(child, signal.SIGKILL)
+            pdb.give_back(child.pid)
         cgroups.kill(self._settings.cgroup)
         orphans.end_children()
         orphans.sweep(self._settings.run, cgroup=self._settings.cgroup)
@@ -536,7 +541,7 @@ def supervise(
 
 
 if __name__ == "__main__":
-    _control, _lifeline, _settings = sys.argv[1:]
+    _control, _lifeline, _settings, *sys.argv = sys.argv[1:]
     supervise(
         socket.socket(fileno=int(_control)),
         int(_lifeline),
