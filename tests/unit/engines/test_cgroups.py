@@ -164,8 +164,15 @@ BE_NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
 def tried(commands: str, before: str = "") -> list[str]:
     """What comes of making a cgroup, after these shell commands in a mount namespace of its own."""
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", f'{commands}\nexec "$0" -c "$1"', sys.executable]
-        + [MAKE.format(before=before)],
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            f'{commands}\nexec "$0" -c "$1"',
+            sys.executable,
+            MAKE.format(before=before),
+        ],
         capture_output=True,
         text=True,
         timeout=50,

@@ -26,6 +26,7 @@ from lightning.app.engines import birth, cgroups, orphans
 from lightning.app.engines.channel import Channel
 from lightning.app.engines.engine import Exited, Placement, Report, Started
 from lightning.app.engines.forking import obstacle
+from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import same_file
 from lightning.app.engines.supervisor import (
     Began,
@@ -121,16 +122,18 @@ class ProcessEngine:
     def _fork(self, theirs: socket.socket, settings: Settings, app: object, body: Body | None) -> int:
         # Opened before the fork, so that it is this process that it watches, whatever happens next.
         lifeline = os.pidfd_open(os.getpid())
+        origin = Origin.here().kept()
         try:
             if self.why_spawn:
-                return _execute(theirs.fileno(), lifeline, settings)
+                return _execute(theirs.fileno(), lifeline, origin, settings)
             pid = birth.quiet_fork(signal.valid_signals())
             if pid == 0:
                 self._control.close()
-                supervise(theirs, lifeline, settings, app, body)
+                supervise(theirs, lifeline, origin, settings, app, body)
             return pid
         finally:
             os.close(lifeline)
+            os.close(origin)
 
     # -- what an engine does ----------------------------------------------------------------------
 
@@ -347,16 +350,16 @@ def _raise_file_limit() -> int:
     return soft
 
 
-def _execute(control: int, lifeline: int, settings: Settings) -> int:
+def _execute(control: int, lifeline: int, origin: int, settings: Settings) -> int:
     """Start the supervisor as a new Python."""
     described = msgspec.json.encode(settings).decode()
-    arguments = ["-m", "lightning.app.engines.supervisor", str(control), str(lifeline), described]
-    arguments += map(str, sys.argv)  # for the works
+    descriptors = (control, lifeline, origin)
+    arguments = ["-m", "lightning.app.engines.supervisor", *map(str, descriptors), described]
     return os.posix_spawn(
         sys.executable,
         birth.python(arguments),
         {**os.environ, orphans.RUN: settings.run},
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, lifeline)],  # kept open over the exec
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in descriptors],  # kept open over the exec
         setpgroup=0,
         setsigmask=signal.valid_signals(),  # until it is ready to ignore them
     )

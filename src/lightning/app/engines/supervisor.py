@@ -36,6 +36,7 @@ from lightning.app import pdb
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
 from lightning.app.engines import birth, cgroups, orphans
+from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import Relay, Source
 
 Body = Callable[[socket.socket, object], int]
@@ -121,7 +122,7 @@ News = Began | Ended | Synced | Noted | Finished
 class Settings(msgspec.Struct, frozen=True):
     run: str
     forks: bool  # whether works may be forked from this supervisor
-    program: list[str]  # what a spawned work's Python runs, before ``--fd N`` and the app's own ``sys.argv``
+    program: list[str]  # what a spawned work's Python runs, before ``--fd N --origin M``
     files: int  # how many open files a work is allowed (the supervisor itself needs more)
     cgroup: str = ""  # what the works' cgroups are made in; empty where there can be none
 
@@ -146,6 +147,7 @@ class Supervisor:
         self,
         control: socket.socket,
         lifeline: int,
+        origin: int,
         settings: Settings,
         kept: list[int],
         app: object,
@@ -153,6 +155,8 @@ class Supervisor:
     ) -> None:
         self._control = control
         self._settings = settings
+        self._origin = origin
+        self._first_folder = Origin.read(origin).first_folder
         self._kept = kept
         self._app = app
         self._body = body
@@ -335,10 +339,11 @@ class Supervisor:
         with birth.last_breath():
             cgroups.enter(cgroup)
             birth.take_streams(writes[0], writes[-1])
-            birth.close_all_but([*self._kept, channel], self._settings.files)
+            origin = [self._origin] if order.method == "spawn" else []
+            birth.close_all_but([*self._kept, channel, *origin], self._settings.files)
             if order.method == "spawn":
-                arguments = [*self._settings.program, "--fd", str(channel), *map(str, sys.argv)]
-                birth.become(arguments, channel, marks)
+                arguments = [*self._settings.program, "--fd", str(channel), "--origin", str(self._origin)]
+                birth.become(arguments, [channel, self._origin], marks, self._first_folder)
             birth.settle(self._plate, f"lightning: {order.work} of {self._settings.run}", marks)
             if self._body is None:
                 raise RuntimeError(f"{order.work} was to be forked from a supervisor without the app")
@@ -522,11 +527,11 @@ def _remedy(error: OSError, works: int) -> str:
 
 
 def supervise(
-    control: socket.socket, lifeline: int, settings: Settings, app: object, body: Body | None
+    control: socket.socket, lifeline: int, origin: int, settings: Settings, app: object, body: Body | None
 ) -> NoReturn:
     """Be the supervisor, in a process made for it, until the runtime is done or gone."""
     with birth.last_breath():
-        kept = birth.withdraw([control.fileno(), lifeline])
+        kept = birth.withdraw([control.fileno(), lifeline, origin])
         orphans.adopt_orphans(True)
         os.environ[orphans.RUN] = settings.run
         if settings.forks and body is None:
@@ -536,15 +541,16 @@ def supervise(
         if isinstance(app, LightningApp):
             send_elsewhere(app.root)  # each work gets an object of its own; these are the runtime's
         gc.freeze()  # so that collections in works do not touch, and copy, what they share with us
-        Supervisor(control, lifeline, settings, kept, app, body).run()
+        Supervisor(control, lifeline, origin, settings, kept, app, body).run()
         birth.leave(0)
 
 
 if __name__ == "__main__":
-    _control, _lifeline, _settings, *sys.argv = sys.argv[1:]
+    _control, _lifeline, _origin, _settings = sys.argv[1:]
     supervise(
         socket.socket(fileno=int(_control)),
         int(_lifeline),
+        int(_origin),
         msgspec.json.decode(_settings, type=Settings),
         None,
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,3 +33,9 @@ class Options:
     log_level: LogLevel = "info"
     started: Callable[[str, str], None] | None = None
     """Called once, with the run's ID and the address of its page ("" without a server), when the app runs."""
+    path: str = field(init=False)
+    """``file`` from the root: the app may go to another folder."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.path.abspath(self.file))
+        object.__setattr__(self, "runs_dir", Path(os.path.abspath(self.runs_dir)))

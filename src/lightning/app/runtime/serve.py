@@ -62,7 +62,7 @@ def serve(options: Options) -> int:
         os.environ.update(options.env)
         os.environ.update(options.secrets)
         app = loader.load_app(options.file, list(options.app_args))
-        return run(app, options, loader.app_module(options.file))
+        return run(app, options, loader.app_module(options.path))
     except StoppedEarly:
         return 0
 
@@ -70,7 +70,7 @@ def serve(options: Options) -> int:
 def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     """Run an app that is loaded, as ``module``."""
     log = Log(options.log_level)
-    config = Config.load(Path(options.file).resolve().parent)
+    config = Config.load(Path(options.path).resolve().parent)
     runs = Runs(options.runs_dir)
     _sweep_after_killed(runs)
     if options.resume is None:
@@ -116,7 +116,7 @@ def _run(
         devices=tuple(devices()),
         until_idle=options.until_idle,
     )
-    runtime.performer.app_file = os.path.abspath(options.file)
+    runtime.performer.app_file = options.path
     runtime.performer.app_module = module
     runtime.start()
     say(STARTED.format(url=url) if url else STARTED_UNSEEN)
