@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from .live import Stage
 
+PROJECT = Path(__file__).parents[2]
 BOTH = pytest.mark.parametrize("method", ["fork", "spawn"])
 
 # What the flow sees, a work must see too, wherever it was started. A sibling's class is pickled as well.
@@ -234,14 +235,6 @@ def test_a_file_that_cannot_be_imported_a_second_time_says_so_once_in_its_own_li
     assert "new Python" in terminal.errors
 
 
-TICKER = textwrap.dedent(
-    """
-    import threading
-    threading.Thread(target=threading.Event().wait, name="ticker", daemon=True).start()
-    """
-)
-
-
 def test_a_class_that_only_the_program_itself_gets_to_is_named_with_the_remedy(tmp_path: Path) -> None:
     app = APP.format(imports="from tones import TONE, Tone")
     last = """
@@ -277,3 +270,162 @@ def test_runs_are_kept_where_the_program_was_started(end: str, tmp_path: Path) -
         (tmp_path / "data").mkdir(exist_ok=True)
         alike(tmp_path, "fork", *command)
     assert len(list((tmp_path / ".lightning" / "runs").iterdir())) == 2
+
+
+# -- which of the two, where the work does not say ------------------------------------------------
+
+METHOD = """
+import os
+import lightning.app as L
+{before}
+
+class Work(L.LightningWork):
+    def run(self):
+        {does}
+        print("spawn" if "lightning.app.engines.host" in open("/proc/self/cmdline").read() else "fork")
+
+app = L.LightningApp(Work({options}))
+"""
+
+
+def chosen(
+    folder: Path, before: str = "", does: str = "pass", options: str = "", python: str = sys.executable
+) -> tuple[str, str]:
+    """How the work was started, and what was said of it."""
+    (folder / "app.py").write_text(METHOD.format(before=before, does=does, options=options))
+    done = subprocess.run(
+        [python, *RUN_APP, "app.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1], done.stderr
+
+
+TICKER = (
+    "import threading\nthreading.Thread(target=threading.Event().wait, name='ticker', daemon=True).start()"
+)
+
+
+def test_without_a_reason_works_are_forked_and_nothing_is_said(tmp_path: Path) -> None:
+    assert chosen(tmp_path) == ("fork", "")
+
+
+def test_with_a_thread_alive_works_are_new_pythons_and_that_is_said_once(tmp_path: Path) -> None:
+    method, said = chosen(tmp_path, TICKER)
+    assert method == "spawn"
+    assert said == (
+        "INFO: root starts as a new Python, as do others (a thread lives: ticker): each imports the app anew\n"
+    )
+
+
+def test_a_work_that_wants_a_new_python_has_it_and_nothing_more_is_said(tmp_path: Path) -> None:
+    assert chosen(tmp_path, options="start_method='spawn'") == ("spawn", "")
+
+
+def test_a_work_that_wants_a_fork_where_forking_is_wrong_is_told(tmp_path: Path) -> None:
+    method, said = chosen(tmp_path, TICKER, options="start_method='fork'")
+    assert method == "spawn"
+    assert "the work asks for fork, but a thread lives: ticker" in said
+
+
+def test_a_start_method_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(METHOD.format(before="", does="pass", options="start_method='frok'"))
+    done = subprocess.run(
+        [sys.executable, *RUN_APP, "app.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "start_method" in done.stderr
+    assert "'frok'" in done.stderr
+
+
+def test_with_numpy_imported_and_used_works_are_forked(tmp_path: Path) -> None:
+    if find_spec("numpy") is None:
+        pytest.skip("numpy is not installed here")
+    product = "numpy.ones((500, 500)) @ numpy.ones((500, 500))"
+    method, said = chosen(tmp_path, f"import numpy\n{product}", f"assert ({product}).sum() == 500**3")
+    assert (method, said) == ("fork", "")
+
+
+def test_with_a_grpc_channel_open_works_are_new_pythons(tmp_path: Path) -> None:
+    if find_spec("grpc") is None:
+        pytest.skip("grpc is not installed here")
+    opened = "import grpc\nchannel = grpc.insecure_channel('127.0.0.1:1')\nchannel.subscribe(lambda state: None, True)"
+    assert chosen(tmp_path, opened)[0] == "spawn"
+
+
+@pytest.fixture(scope="module")
+def torch_python() -> str:
+    """A Python that has torch: this one, or that of the tests beside PyPI's ``lightning``."""
+    if find_spec("torch") is not None:
+        return sys.executable
+    for ready in (PROJECT / ".cache" / "coexistence").glob("*/ready"):
+        return str(ready.parent / "base/bin/python")
+    pytest.skip(
+        "torch is not installed here: pip install torch, or run tests/acceptance/test_coexistence.py first"
+    )
+
+
+COMPUTES = "assert (torch.ones(3_000_000) + 1).sum() == 6_000_000"
+
+
+@pytest.mark.slow
+def test_with_torch_imported_works_are_forked_and_compute_in_parallel(
+    tmp_path: Path, torch_python: str
+) -> None:
+    # Asked like this, torch does not open the GPUs.
+    before = (
+        "import torch\ntorch.cuda.is_available()\nassert os.environ['PYTORCH_NVML_BASED_CUDA_CHECK'] == '1'"
+    )
+    assert chosen(tmp_path, before, COMPUTES, python=torch_python) == ("fork", "")
+
+
+@pytest.mark.slow
+def test_with_torch_used_in_parallel_works_are_new_pythons(tmp_path: Path, torch_python: str) -> None:
+    method, said = chosen(tmp_path, f"import torch\n{COMPUTES}", COMPUTES, python=torch_python)
+    assert method == "spawn"
+    assert "threads of libgomp" in said
+
+
+@pytest.mark.slow
+def test_forked_works_draw_numbers_of_their_own_from_torch(tmp_path: Path, torch_python: str) -> None:
+    before = """import torch
+
+class Draw(L.LightningWork):
+    def run(self):
+        return torch.rand(1).item()
+
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = Draw(), Draw()
+
+    def run(self):
+        print("alike" if self.one.run() == self.two.run() else "different")
+        self.stop()
+
+flow = Flow()
+"""
+    source = METHOD.format(before=before, does="pass", options="").replace(
+        "L.LightningApp(Work())", "L.LightningApp(flow)"
+    )
+    (tmp_path / "app.py").write_text(source)
+    done = subprocess.run(
+        [torch_python, *RUN_APP, "app.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "different", done.stderr

@@ -24,7 +24,7 @@ import msgspec
 
 from lightning.app.engines import birth, cgroups, orphans
 from lightning.app.engines.channel import Channel
-from lightning.app.engines.engine import Exited, Placement, Report, Started
+from lightning.app.engines.engine import ASKED, Exited, Placement, Report, Started
 from lightning.app.engines.forking import obstacle
 from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import same_file
@@ -164,7 +164,7 @@ class ProcessEngine:
         if wanted == "fork" and self.why_spawn:
             return "spawn", f"the work asks for fork, but {self.why_spawn}"
         if wanted:
-            return wanted, "the work asks for it"
+            return wanted, ASKED
         return ("spawn", self.why_spawn) if self.why_spawn else ("fork", "")
 
     def serve(self, listener: socket.socket, main: str, arguments: Mapping[str, Any] | None = None) -> None:
