@@ -346,3 +346,56 @@ def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Sta
         "root.leaves raised 3",
         "root.leaves exits",
     ]
+
+
+CROWD = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD))
+
+class Work(L.LightningWork):
+    def run(self):
+        if self.name == "root.crowd.29":
+            touch("all here")
+        until(exists("all here"))
+
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.crowd = L.app.structures.List(*[Work(parallel=True) for _ in range(30)])
+
+    def run(self):
+        for work in self.crowd:
+            work.run()
+        if all(work.has_succeeded for work in self.crowd):
+            print("all of them")
+            self.stop()
+
+app = L.LightningApp(Flow())
+"""
+
+
+def test_a_soft_limit_of_open_files_is_raised_for_the_works(stage: Stage) -> None:
+    hard = "resource.getrlimit(resource.RLIMIT_NOFILE)[1]"
+    assert stage.play(CROWD.replace("SOFT", "16").replace("HARD", hard)) == ["all of them"]
+
+
+@pytest.mark.parametrize("limit", ["40", "64"])  # it is the runtime that runs out, or the supervisor
+def test_works_that_a_hard_limit_of_open_files_does_not_allow_end_the_app_in_order(
+    limit: str, stage: Stage
+) -> None:
+    terminal = stage.start(CROWD.replace("SOFT", limit).replace("HARD", limit))
+    terminal.end(1)  # and nothing is left
+    assert re.search(
+        rf"root\.crowd\.\d+.* could not be started: too many open files with \d+ works running and a limit of {limit}; "
+        "raise the hard limit .ulimit -Hn",
+        terminal.errors,
+    )
+    assert "Traceback" not in terminal.errors
+
+
+@pytest.mark.parametrize("limit", ["8", "12", "20"])
+def test_an_app_that_may_not_open_enough_files_is_refused_at_once(limit: str, stage: Stage) -> None:
+    terminal = stage.start(CROWD.replace("SOFT", limit).replace("HARD", limit))
+    terminal.end(1)
+    assert re.search(rf"may have {limit} files open at once and has \d+; an app needs", terminal.errors)
+    assert "Traceback" not in terminal.errors

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -22,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from lightning.app.engines import birth, cgroups, orphans
+from lightning.app.engines import birth, cgroups, files, orphans
 from lightning.app.engines.channel import Channel
 from lightning.app.engines.engine import ASKED, Exited, Placement, Report, Started
 from lightning.app.engines.forking import obstacle
@@ -90,6 +89,8 @@ class ProcessEngine:
         body: Body | None = None,
         program: Sequence[str] = HOST,
     ) -> None:
+        birth.ensure_streams()
+        files_before = files.raise_limit()
         self.why_spawn = obstacle()
         self.leftovers = 0  # after ``close``: how many processes had outlived their works
         self._report = report
@@ -103,10 +104,9 @@ class ProcessEngine:
         self._streams: list[tuple[int, int]] = []  # (1 or 2, where it really goes)
         self._synced = False
         self._closed = False
-        birth.ensure_streams()
         birth.flush()
         self._cgroup = cgroups.make(run_id)
-        settings = Settings(run_id, not self.why_spawn, list(program), _raise_file_limit(), self._cgroup)
+        settings = Settings(run_id, not self.why_spawn, list(program), files_before, self._cgroup)
         self._adopted_before = orphans.adopt_orphans(True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -142,11 +142,10 @@ class ProcessEngine:
             raise EngineError(f"{placement.work} was not started: the engine has been closed")
         method, why = self._method(placement)
         try:
-            ours, theirs = socket.socketpair()
+            ours, theirs = files.pair()
         except OSError as error:
             raise EngineError(
-                f"{placement.work} could not be started: too many open files with {len(self._workers)} works "
-                "running; raise the hard limit (ulimit -Hn) or run fewer works at once"
+                f"{placement.work} could not be started: {files.too_many(len(self._workers))}"
             ) from error
         self._last += 1
         worker = ProcessWorker(self, self._last, placement, Channel(ours, ToRuntime))
@@ -339,15 +338,6 @@ class ProcessEngine:
         self._control.close()
         os.close(self._end)
         os.close(self._waking)
-
-
-def _raise_file_limit() -> int:
-    """Allow as many open files as may be: a work takes one here and three in the supervisor. Answers the
-    limit as it was, which works get."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft
 
 
 def _execute(control: int, lifeline: int, origin: int, settings: Settings) -> int:

@@ -35,7 +35,7 @@ import msgspec
 from lightning.app import pdb
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
-from lightning.app.engines import birth, cgroups, orphans
+from lightning.app.engines import birth, cgroups, files, orphans
 from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import Relay, Source
 
@@ -327,6 +327,7 @@ class Supervisor:
                 read, write = os.pipe()
                 reads.append(read)
                 writes.append(write)
+                files.keep_spare(write)
         except OSError:
             for fd in reads + writes:
                 os.close(fd)
@@ -517,10 +518,7 @@ def _signal_group(child: Child, number: signal.Signals) -> None:
 
 def _remedy(error: OSError, works: int) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return (
-            f"too many open files with {works} works running; "
-            "raise the hard limit (ulimit -Hn) or run fewer works at once"
-        )
+        return files.too_many(works)
     if error.errno == errno.EAGAIN:
         return f"no more processes are allowed with {works} works running; raise the limit (ulimit -u)"
     return error.strerror or str(error)
