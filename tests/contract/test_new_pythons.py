@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -429,3 +430,22 @@ flow = Flow()
         check=False,
     )
     assert done.stdout.splitlines()[-1] == "different", done.stderr
+
+
+# -- the page about it ----------------------------------------------------------------------------
+
+PAGE = (PROJECT / "docs" / "processes.md").read_text()
+
+
+def test_the_app_of_the_page_prints_what_the_page_says(stage: Stage) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    ((options, printed),) = re.findall(
+        r"```console\n\$ lightning run app app.py --open-ui=false (.*)\n(.*)\n```", PAGE
+    )
+    (stage.folder / "app.py").write_text(source)
+    assert stage.play("", *options.split()) == [printed]
+
+
+def test_the_page_says_what_is_said_of_new_pythons(tmp_path: Path) -> None:
+    _, said = chosen(tmp_path, TICKER)
+    assert said.replace("root ", "root.greet ", 1) in PAGE
