@@ -263,12 +263,14 @@ class Runtime:
                     link.taken = seq
                     told.add(link)
                     self.works.take(link.path, link.incarnation, seq, acknowledged, message)
+                else:
+                    self.works.acknowledged(link.path, link.incarnation, acknowledged)
             else:
                 inbox.popleft()
                 if type(event) is Left:
                     self.works.exited(event.link.path, event.link.incarnation, event.reason)
                 elif type(event) is NotStarted:
-                    self.works.could_not_start(event.path, event.failure)
+                    self.works.could_not_start(event.path, event.incarnation, event.failure)
 
     def _let_in(self) -> None:
         """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
@@ -282,13 +284,13 @@ class Runtime:
         if not (self.inbox or self.ledger.facts or self._uncommitted):
             return
         self._close_turn()
-        self.passes.closed_turn()
         self.ledger.at = self.clock.now()
         self.model.careful = True
         try:
             self._take_in()
         finally:
             self.model.careful = False
+            self.passes.closed_turn()
         if self.works.ending:
             self.mirror.interrupt("the app ends")
 
