@@ -166,6 +166,44 @@ def test_works_have_the_apps_arguments(method: str, stage: Stage) -> None:
     ) == ["--name ['app.py', '--name', '']"]
 
 
+@BOTH
+def test_a_work_has_the_gpus_it_was_given_when_the_app_is_imported_in_it(
+    method: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_GPUS", "1")
+    imported = "0" if method == "spawn" else None  # a fork was imported before it was given any
+    assert stage.play(
+        """
+        AT_IMPORT = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+        class Work(L.LightningWork):
+            def run(self):
+                print(AT_IMPORT, os.environ["CUDA_VISIBLE_DEVICES"])
+
+        app = L.LightningApp(Work(start_method="METHOD", cloud_compute=L.CloudCompute("gpu")))
+        """.replace("METHOD", method)
+    ) == [f"{imported} 0"]
+
+
+@BOTH
+def test_an_app_that_is_stopped_while_its_works_begin_leaves_nothing(method: str, stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def on_start(self):
+                print("begins")
+                time.sleep(600)
+
+            def run(self):
+                pass
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method)
+    )
+    terminal.line("begins")
+    terminal.stop()
+
+
 def _hello(options: str = "") -> str:
     return HELLO.replace("WITH", options)
 
@@ -241,7 +279,8 @@ def test_less_durability_changes_nothing_while_nothing_is_killed(durability: str
     assert stage.play(_hello(), "--durability", durability) == ["3 True forked", "flow True 3"]
 
 
-def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> None:
+@BOTH
+def test_each_components_lines_arrive_complete_and_in_order(method: str, stage: Stage) -> None:
     lines = stage.play(
         """
         class Work(L.LightningWork):
@@ -256,7 +295,7 @@ def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> Non
         class Flow(L.LightningFlow):
             def __init__(self):
                 super().__init__()
-                self.one, self.two = Work(parallel=True), Work(parallel=True)
+                self.one, self.two = (Work(parallel=True, start_method="METHOD") for _ in range(2))
 
             def run(self):
                 self.one.run("one")
@@ -266,7 +305,7 @@ def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> Non
                     self.stop()
 
         app = L.LightningApp(Flow())
-        """
+        """.replace("METHOD", method)
     )
     for name in ("one", "two"):
         expected = []
@@ -278,7 +317,8 @@ def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> Non
     assert sum(line.count("without an end") for line in lines) == 2
 
 
-def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Stage) -> None:
+@BOTH
+def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(method: str, stage: Stage) -> None:
     lines = stage.play(
         """
         class Work(L.LightningWork):
@@ -303,7 +343,7 @@ def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Sta
         class Flow(L.LightningFlow):
             def __init__(self):
                 super().__init__()
-                quiet = dict(parallel=True, raise_exception=False)
+                quiet = dict(parallel=True, raise_exception=False, start_method="METHOD")
                 self.stopped, self.ended, self.fails, self.leaves = (Work(**quiet) for _ in range(4))
                 self.idle = Work(parallel=True, cloud_compute=L.CloudCompute(idle_timeout=0.01))
                 self.deleted = Work(parallel=True)
@@ -329,7 +369,7 @@ def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Sta
                     self.stop()
 
         app = L.LightningApp(Flow())
-        """
+        """.replace("METHOD", method)
     )
     for name in ("stopped", "ended", "idle", "deleted"):
         assert [line for line in lines if line.startswith(f"root.{name} ")] == [
