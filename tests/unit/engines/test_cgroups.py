@@ -153,10 +153,10 @@ import os
 from lightning.app.engines import cgroups
 {before}
 made = cgroups.make("test-inner")
-print(repr(made))
+print(repr(made.removesuffix(f".{{os.getpid()}}")))
 if made:
     cgroups.enter(made)
-    print(open("/proc/self/cgroup").read().splitlines()[-1].partition("::")[2].endswith("test-inner"))
+    print(open("/proc/self/cgroup").read().splitlines()[-1].endswith(os.path.basename(made)))
 """
 BE_NOBODY = "os.setgroups([]); os.setgid(65534); os.setuid(65534)"
 
@@ -218,7 +218,7 @@ def test_in_a_cgroup_of_somebody_else_there_are_none(cgroup: Path) -> None:
 def test_in_a_cgroup_that_was_delegated_a_user_has_them(cgroup: Path) -> None:
     delegated = f"{cgroup}/cgroup.procs {cgroup}/cgroup.subtree_control {cgroup}"
     commands = f"chown 65534:65534 {delegated}\necho $$ > {cgroup}/cgroup.procs"
-    assert tried(commands, BE_NOBODY) == [repr(f"{cgroup}/lightning-test-inner"), "True"]
+    assert tried(commands, BE_NOBODY) == [f"'{cgroup}/lightning-test-inner'", "True"]
 
 
 @needs_root
@@ -230,7 +230,7 @@ echo $$ > {cgroup}/cgroup.procs
 umount -a -t cgroup2
 exec unshare --cgroup --mount sh -ec 'mount -t cgroup2 none "{point}"; exec "$0" -c "$1"' "$0" "$1"
 """
-    assert tried(commands) == [repr(f"{point}/lightning-test-inner"), "True"]
+    assert tried(commands) == [f"'{point}/lightning-test-inner'", "True"]
 
 
 @needs_cgroups
@@ -241,3 +241,18 @@ def test_a_work_runs_on_where_no_cgroup_can_be_made_for_it(cgroup: Path) -> None
     cgroups.enter("")
     cgroups.enter(f"{cgroup}/never")
     assert Path("/proc/self/cgroup").read_text() == before
+
+
+@needs_cgroups
+def test_a_second_start_of_a_run_has_a_cgroup_of_its_own() -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    first = cgroups.make(name)
+    try:
+        make = f"from lightning.app.engines import cgroups; print(cgroups.make({name!r}))"
+        second = subprocess.run([sys.executable, "-c", make], stdout=subprocess.PIPE, text=True, check=True)
+        assert first != second.stdout.strip()
+        assert {first, second.stdout.strip()} == set(left_of(name))
+        assert left_of(f"{name}-other") == left_of(name[:-1]) == []
+    finally:
+        assert orphans.sweep(name) == 0
+    assert left_of(name) == []

@@ -7,7 +7,8 @@ machines where we may have none.
 We may have them where our own cgroup is *delegated* to us, as in a desktop's terminals, under a systemd unit
 with ``Delegate=yes`` and in many containers: where we may make children of it and move into them. We ask for
 no controllers, so the rule that a cgroup with processes has no children with resources does not touch us, and
-whatever limits our own cgroup keep doing so. ``lightning-RUN`` holds one cgroup for each start of a work.
+whatever limits our own cgroup keep doing so. ``lightning-RUN.PID`` holds one cgroup for each start of a work;
+PID is the runtime's, for a second start of a run that lives must not touch the first one's.
 """
 
 from __future__ import annotations
@@ -60,10 +61,9 @@ def make(run: str) -> str:
         f"{ours}/cgroup.procs", os.W_OK
     ):  # asked of whoever moves a process below it
         return ""
-    path = f"{ours}/{_PREFIX}{run}"
+    path = f"{ours}/{_PREFIX}{run}.{os.getpid()}"
     try:
-        with suppress(FileExistsError):
-            os.mkdir(path)
+        os.mkdir(path)
         with open(f"{path}/cgroup.type") as file:
             takes_processes = file.read() == "domain\n"
     except OSError:
@@ -93,12 +93,14 @@ def enter(path: str) -> None:
             file.write(b"0")
 
 
-def number_of(run: str, pid: int) -> str:
-    """The start of a work of this run that the process belongs to, by its cgroup; empty when to none."""
-    with suppress(OSError), open(f"/proc/{pid}/cgroup") as file:
-        found = _OURS.search(file.read())
-        if found and (inner := re.search(rf"/{_PREFIX}{re.escape(run)}/(\d+)(?:/|$)", found[1])):
-            return inner[1]
+def number_of(path: str, pid: int) -> str:
+    """Which start of a work the process belongs to, if it is in a cgroup in ``path``; else empty."""
+    if path:
+        with suppress(OSError), open(f"/proc/{pid}/cgroup") as file:
+            found = _OURS.search(file.read())
+            name = re.escape(os.path.basename(path))
+            if found and (inner := re.search(rf"/{name}/(\d+)(?:/|$)", found[1])):
+                return inner[1]
     return ""
 
 
@@ -148,10 +150,10 @@ def members(path: str) -> Iterator[int]:
 
 def find(run: str) -> list[str]:
     """The cgroups of a run that was started somewhere on this machine, wherever that was."""
-    wanted = f"{_PREFIX}{run}"
     return [
-        os.path.join(folder, wanted)
+        os.path.join(folder, name)
         for point in {point for point, _ in _mounts()}
         for folder, below, _ in os.walk(point)
-        if wanted in below
+        for name in below
+        if name.startswith(f"{_PREFIX}{run}.")
     ]

@@ -100,7 +100,7 @@ class Host:
         try:
             if self._origin is not None and message.app_file:
                 self._origin.import_app(message.app_file, message.app_module, self.name)
-            work = self._opened(message.body)
+            work = self._unpickled(message.body)
             if not isinstance(work, LightningWork):
                 raise WorkError(f"{self.name}: what arrived to be it is a {type(work).__name__}")
             self.live.bind(work, message.state)
@@ -114,7 +114,7 @@ class Host:
         self.live.port_read = self._answering.arm
         return True
 
-    def _opened(self, body: bytes) -> Any:
+    def _unpickled(self, body: bytes) -> Any:
         try:
             return pickle.loads(body)
         except (AttributeError, ImportError) as error:

@@ -460,7 +460,7 @@ class Supervisor:
         for pid in orphans.children():
             if pid in self._children:
                 continue
-            number = orphans.marks(pid).get(orphans.PROCESS) or cgroups.number_of(self._settings.run, pid)
+            number = orphans.marks(pid).get(orphans.PROCESS) or cgroups.number_of(self._settings.cgroup, pid)
             group = os.getpgid(pid)
             if group in self._children or (number and int(number) in self._works):
                 continue
