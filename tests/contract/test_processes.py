@@ -290,6 +290,8 @@ def test_each_components_lines_arrive_complete_and_in_order(method: str, stage: 
                     sys.stdout.flush()
                     if number % 100 == 0:
                         os.write(1, f"{name} raw {number}\\n".encode())
+                touch(name)
+                until(lambda: exists("one")() and exists("two")())  # what comes now is passed on without an end
                 sys.stdout.write(name + " without an end")
 
         class Flow(L.LightningFlow):
