@@ -47,6 +47,7 @@ KINDS: dict[type[f.Fact], Any] = {
         st.booleans(),
     ),
     f.CursorMoved: (texts, texts, numbers),
+    f.Forgotten: (texts, numbers),
     f.Ended: (numbers, texts, texts),
 }
 
