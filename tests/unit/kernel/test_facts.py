@@ -47,7 +47,6 @@ KINDS: dict[type[f.Fact], Any] = {
         st.booleans(),
     ),
     f.CursorMoved: (texts, texts, numbers),
-    f.Forgotten: (texts, numbers),
     f.Ended: (numbers, texts, texts),
 }
 

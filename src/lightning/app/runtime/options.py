@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lightning.app import startup
+
 Durability = Literal["full", "process", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -26,7 +28,6 @@ class Options:
     server: bool = True
     open_ui: bool = False
     resume: str | Literal[True] | None = None  # a run's ID; True: the newest interrupted one
-    drop_unfit: bool = False  # of a resumed run, leave behind what no longer fits the code
     durability: Durability = "full"
     runs_dir: Path = Path(".lightning/runs")
     until_idle: bool = False
@@ -37,7 +38,10 @@ class Options:
     """Called once, with the run's ID and the address of its page ("" without a server), when the app runs."""
     path: str = field(init=False)
     """``file`` from the root: the app may go to another folder."""
+    folder: str = field(init=False)
+    """The one from which ``file`` is seen."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.path.abspath(self.file))
+        object.__setattr__(self, "folder", startup.FOLDER if os.path.isabs(self.file) else os.getcwd())
         object.__setattr__(self, "runs_dir", Path(os.path.abspath(self.runs_dir)))
