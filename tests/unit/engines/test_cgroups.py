@@ -256,3 +256,22 @@ def test_a_second_start_of_a_run_has_a_cgroup_of_its_own() -> None:
     finally:
         assert orphans.sweep(name) == 0
     assert left_of(name) == []
+
+
+@needs_cgroups
+def test_what_killed_runs_left_empty_is_removed_by_the_next_one_and_what_lives_stays(cgroup: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    old = cgroup.parent / f"lightning-{name}.{ended.pid}"
+    (old / "1").mkdir(parents=True)
+    full = cgroup.parent / f"lightning-{name}-full.{ended.pid}"
+    full.mkdir()
+    with subprocess.Popen(["sleep", "600"]) as living:
+        (full / "cgroup.procs").write_text(str(living.pid))
+        next_one = cgroups.make(f"{name}-next")
+        assert not old.exists()
+        assert full.exists()
+        assert cgroup.exists()
+        cgroups.remove(next_one)
+        cgroups.end(str(full), patience=10)

@@ -61,6 +61,7 @@ def make(run: str) -> str:
         f"{ours}/cgroup.procs", os.W_OK
     ):  # asked of whoever moves a process below it
         return ""
+    _tidy(ours)
     path = f"{ours}/{_PREFIX}{run}.{os.getpid()}"
     try:
         os.mkdir(path)
@@ -72,6 +73,14 @@ def make(run: str) -> str:
         return path
     remove(path)
     return ""
+
+
+def _tidy(folder: str) -> None:
+    """Remove what is empty of runs that were killed with all that was theirs."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(_PREFIX) and not os.path.exists(f"/proc/{name.rpartition('.')[2]}"):
+                remove(f"{folder}/{name}")
 
 
 def make_inner(path: str, number: int) -> str:
