@@ -93,10 +93,11 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
             )
     else:
         opened = _to_resume(runs, options, interrupted)
-        _say_changes(opened, options, log)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
     place = None
     try:
+        if options.resume is not None:
+            _say_changes(opened, options, log)
         place = _Place(app, opened, options)
         place.keep_output(config.runs.output)
         code, reason = _run(app, options, module, opened, place, log, config)
