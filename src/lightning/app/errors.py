@@ -75,6 +75,12 @@ class JournalError(LightningError):
     """The journal could not be read or written. The app stops before it acts on what it could not write."""
 
 
+class CompactedError(JournalError):
+    """A part of a run's history was asked for that is no longer kept. Says where history begins."""
+
+    exit_code = 3
+
+
 class StorageError(LightningError):
     """A store refused, or could not do, what was asked. Names the blob, the store, and the remedy."""
 

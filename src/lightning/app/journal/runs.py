@@ -25,7 +25,8 @@ from typing import Literal
 import msgspec
 
 from lightning.app.errors import ConflictError, JournalError, NotFoundError
-from lightning.app.journal.journal import named
+from lightning.app.journal.journal import Trouble, named
+from lightning.app.journal.mounts import network_file_system
 
 RUNS_DIR = Path(".lightning/runs")
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # in the order of their codes, without those that look alike
@@ -266,10 +267,15 @@ class Runs:
     def __init__(self, folder: Path | str = RUNS_DIR) -> None:
         self.folder = Path(folder).absolute()  # the app may go to another folder
 
-    def create(self, app_file: str = "", arguments: Sequence[str] = (), name: str = "") -> Run:
-        """A new run in a folder of its own, for this user's eyes only."""
+    def create(
+        self, app_file: str = "", arguments: Sequence[str] = (), name: str = "", seen_from: str = ""
+    ) -> Run:
+        """A new run in a folder of its own, for this user's eyes only. ``app_file`` is ``seen_from`` a folder,
+        which is the current one if it is not given."""
         try:
             self._prepare()
+            if kind := network_file_system(self.folder):
+                raise Trouble.NETWORK.of(self.folder, kind)
             run = self._claim()
         except OSError as err:
             raise named(self.folder, err) from err
@@ -280,7 +286,7 @@ class Runs:
                     name=named_so,
                     app_file=app_file,
                     arguments=tuple(arguments),
-                    folder=os.getcwd(),
+                    folder=seen_from or os.getcwd(),
                     started_at=time.time(),
                 )
             )

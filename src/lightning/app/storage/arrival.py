@@ -150,8 +150,12 @@ def bring(
     expected: str | None,
     progress: Progress | None,
     lanes: int = 1,
-) -> None:
-    """Make ``target`` of what ``read`` gives, window by window, ``lanes`` of them at once."""
+    settled: Callable[[], bool] = lambda: True,
+) -> bool:
+    """Make ``target`` of what ``read`` gives, window by window, ``lanes`` of them at once.
+
+    False, and nothing is made, when the blob was not ``settled``: replaced by another one in the meantime.
+    """
     if expected and stat.checksum and expected != stat.checksum:
         raise Trouble.CHECKSUM.of(where)
     expected = expected or stat.checksum
@@ -167,9 +171,12 @@ def bring(
                 if err.errno in NO_SPACE:
                     coming.discard()
                 raise named(target, err) from err
+            if not settled():
+                coming.discard()
+                return False
             if begun is None:
                 coming.land()
-                return
+                return True
             coming.discard()
         if begun == 0:  # all of it came from the store just now
             raise Trouble.CHECKSUM.of(where)

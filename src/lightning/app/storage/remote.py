@@ -116,20 +116,23 @@ class RemoteStore:
         self, key: str, file: Path, *, checksum: str | None = None, progress: Progress | None = None
     ) -> Stat:
         where = self._where(key)
-        stat, info = self._look(key)
-        if self._kind == "http" and not info.get("partial"):
-            self._get_whole(stat, where, file, checksum, progress)
-        else:
-            bring(
+        while True:
+            stat, info = self._look(key)
+            if self._kind == "http" and not info.get("partial"):
+                self._get_whole(stat, where, file, checksum, progress)
+                return stat
+            version = _version(info)
+            if bring(
                 stat,
                 where,
                 file,
-                lambda start, size: self._range(key, start, size, stat.size),
+                lambda start, size, end=stat.size: self._range(key, start, size, end),  # type: ignore[misc]
                 expected=checksum,
                 progress=progress,
                 lanes=_LANES,
-            )
-        return stat
+                settled=lambda version=version: version == _version(self._look(key)[1]),  # type: ignore[misc]
+            ):
+                return stat
 
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         if length is not None:
@@ -473,6 +476,11 @@ def _trouble(err: Exception) -> Trouble:
 
 def _said(err: BaseException) -> str:
     return f"{type(err).__name__}: {err}" if str(err) else type(err).__name__
+
+
+def _version(info: dict[str, Any]) -> tuple[object, ...]:
+    """What changes when an object is replaced."""
+    return (info["size"], _moment(info), *(info.get(name) for name in ("ETag", "etag", "generation", "ino")))
 
 
 def _moment(info: dict[str, Any]) -> float:

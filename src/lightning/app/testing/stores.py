@@ -255,6 +255,19 @@ class StoreContract:
         store.get("key", tmp_path / "file", checksum=checksum(new))
         assert (tmp_path / "file").read_bytes() == new
 
+    def test_a_blob_replaced_while_it_is_fetched_is_one_of_the_two(
+        self, store: Store, open_store: OpenStore, tmp_path: Path
+    ) -> None:
+        old, new = bytes(self.large), noise(self.large)
+        store.put("key", old)
+
+        def replace(done: int, total: int | None) -> None:
+            if done == WINDOW and open_store().read("key", 0, 1) == b"\0":
+                open_store().put("key", new, replace=True)
+
+        store.get("key", tmp_path / "file", progress=replace)
+        assert (tmp_path / "file").read_bytes() in (old, new)
+
     def test_many_writers_of_one_key_leave_one_whole_blob(self, open_store: OpenStore) -> None:
         contents = [noise(100_000, seed) for seed in range(6)]
         start = threading.Barrier(len(contents))
