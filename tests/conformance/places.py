@@ -23,6 +23,7 @@ from random import Random
 from time import monotonic
 from urllib.request import Request, urlopen
 
+import aiohttp
 from fsspec import asyn
 
 # Nothing may dial out: no instance's metadata is asked for, no credentials of this machine are used.
@@ -89,10 +90,12 @@ def gcs() -> Iterator[int]:
 
 def end_threads() -> None:
     """End the thread that fsspec keeps: tests that come later fork, and nobody may fork beside a thread."""
-    gc.collect()  # clients end their sessions in it
     loop, thread = asyn.loop[0], asyn.iothread[0]
     if loop is None or thread is None:
         return
+    gc.collect()  # most clients end their sessions when they go, in this very thread
+    for session in [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientSession)]:
+        asyncio.run_coroutine_threadsafe(session.close(), loop).result()
     asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
