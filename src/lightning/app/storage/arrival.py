@@ -56,7 +56,7 @@ class Arrival:
         self._folder = folder
         self._room = room or target.parent / PRIVATE
         self._all_mine = room is not None and not identity  # nothing in it is ever gone on with
-        self._name = blake2b(os.fsencode(target), digest_size=8).hexdigest()
+        self._name = blake2b(os.fsencode(target.absolute()), digest_size=8).hexdigest()
         self._identity = identity and blake2b(identity.encode(), digest_size=8).hexdigest()
         self.resumable = bool(identity)
         self._in_place = False
@@ -98,9 +98,8 @@ class Arrival:
         self.resumable = False
 
     def _take_the_place(self) -> None:
-        aside = self.path.with_name(
-            f"{self._name}-{token_hex(8)}"
-        )  # nobody goes on with what was there before
+        # Under a name of its own, or somebody could go on with what was there before.
+        aside = self.path.with_name(f"{self._name}-{token_hex(8)}")
         os.rename(self.path, aside)
         self.path = aside
         _exchange(aside, self.target)
@@ -158,6 +157,8 @@ def bring(
     """
     if expected and stat.checksum and expected != stat.checksum:
         raise Trouble.CHECKSUM.of(where)
+    if _is_folder(target):
+        raise Trouble.OCCUPIED.of(target)
     expected = expected or stat.checksum
     known = expected or stat.modified  # else nobody could tell this blob from another one of that name
     identity = f"{where} {stat.size} {expected} {stat.modified}" if known else ""

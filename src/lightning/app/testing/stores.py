@@ -268,6 +268,14 @@ class StoreContract:
         store.get("key", tmp_path / "file", progress=replace)
         assert (tmp_path / "file").read_bytes() in (old, new)
 
+    def test_a_blob_does_not_take_the_place_of_a_folder(self, store: Store, tmp_path: Path) -> None:
+        store.put("key", b"content")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder/dear").write_bytes(b"dear")
+        with pytest.raises(BlobConflictError, match="folder: there is something already"):
+            store.get("key", tmp_path / "folder")
+        assert (tmp_path / "folder/dear").read_bytes() == b"dear"
+
     def test_many_writers_of_one_key_leave_one_whole_blob(self, open_store: OpenStore) -> None:
         contents = [noise(100_000, seed) for seed in range(6)]
         start = threading.Barrier(len(contents))
