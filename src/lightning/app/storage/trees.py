@@ -86,7 +86,9 @@ class Trees:
         return self._open(name)[1]
 
     def delete(self, name: str) -> None:
-        """Forget a tree. Its packs stay until `sweep`: other trees may have chunks in them."""
+        """Forget a tree, for everybody: who has put the very same one holds the same id. Its packs stay until
+        `sweep`: other trees may have chunks in them.
+        """
         self.store.delete(tree_key(name))
 
     def sweep(self, *, age: float = OLD) -> int:
