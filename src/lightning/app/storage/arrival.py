@@ -32,6 +32,7 @@ from lightning.app.storage.store import BLOCK, DIGEST, PRIVATE, Progress, Stat, 
 
 WINDOW = 1 << 23  # of a blob, asked for at once
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ATTEMPTS = 100  # nobody loses a race that often; what fails so often cannot be
 _DAY = 86400.0
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -108,7 +109,7 @@ class Arrival:
     def _open(self) -> tuple[Path, int]:
         try:
             while True:
-                self._room.mkdir(parents=True, exist_ok=True)
+                make_folder(self._room)
                 name = f"{self._name}-{self._identity or token_hex(8)}"
                 try:
                     path, descriptor = self._room / name, _locked(self._room / name, self._folder)
@@ -218,6 +219,15 @@ def _fill(
             coming.discard()
             raise Trouble.SHORT.of(where, f"{done} bytes of {stat.size}")
     return None if digest is None or digest.hexdigest() == expected else begun
+
+
+def make_folder(folder: Path) -> None:
+    """Like ``mkdir -p``, also while others remove it, or what is above it, whenever it is empty."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileExistsError, FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def write(descriptor: int, block: memoryview) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.arrival import Arrival, bring, free_at, room, write
+from lightning.app.storage.arrival import Arrival, bring, free_at, make_folder, room, write
 from lightning.app.storage.store import (
     PRIVATE,
     Data,
@@ -131,7 +131,7 @@ class FileStore:
     def _land(self, coming: Arrival, file: Path) -> None:
         while True:
             made = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
             if file.is_dir():
                 raise Trouble.OCCUPIED.of(file)
             try:

@@ -54,6 +54,7 @@ _EXCLUSIVE = (
 )  # refuse the second of two writers, if asked to (not all that speak S3 do); keep metadata
 _SMALL = 1 << 25  # sent in one request, from memory
 _TRIES = 7
+_ATTEMPTS = 20  # to win a race against who deletes
 _LANES = 4  # windows of a blob under way at once
 _CONNECT, _ANSWER = 10.0, 30.0  # seconds until a connection, or an answer, counts as lost
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError")
@@ -187,8 +188,8 @@ class RemoteStore:
         self._sweep()
         aside = f"{self._root}/{PRIVATE}/{token_hex(8)}"
         try:
-            for folder in (aside, path):
-                self._fs.makedirs(folder.rpartition("/")[0], exist_ok=True)
+            self._make_folder_of(aside)
+            self._make_folder_of(path)
             if self._fs.isdir(path):
                 raise Trouble.OCCUPIED.of(self._where(key))
             self._upload(aside, content, {}, progress)
@@ -208,7 +209,16 @@ class RemoteStore:
             except FileNotFoundError:  # a blob was deleted just now, and its empty folder with it
                 if not self._fs.exists(aside):
                     raise
-            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._make_folder_of(path)
+
+    def _make_folder_of(self, path: str) -> None:
+        """Also while others remove it whenever it is empty."""
+        folder = path.rpartition("/")[0]
+        for _ in range(_ATTEMPTS):
+            with suppress(FileExistsError, FileNotFoundError):
+                self._fs.makedirs(folder, exist_ok=True)
+                return
+        self._fs.makedirs(folder, exist_ok=True)
 
     def _upload(self, path: str, content: Data, told: dict[str, Any], progress: Progress | None) -> None:
         if not isinstance(content, Path):
