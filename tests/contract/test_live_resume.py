@@ -221,3 +221,40 @@ def test_a_run_stopped_by_a_signal_goes_on_where_it_was(stage: Stage) -> None:
     second = stage.start("", "--resume")
     second.end(0)
     assert printed(second)[-1] == "flow 50 70 [0, 10, 20, 30] [1, 2, 3] [5] [7]"
+
+
+def test_what_befalls_the_run_during_a_pass_is_no_failure_of_the_flow(stage: Stage) -> None:
+    source = """
+        class Work(L.LightningWork):
+            def __init__(self):
+                super().__init__(parallel=True)
+                self.ready = False
+
+            def run(self):
+                self.ready = True
+                print("work", os.getpid(), os.getppid())
+                until(exists("go on"))
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.work = Work()
+
+            def run(self):
+                self.work.run()
+                while not self.work.has_succeeded:
+                    try:
+                        self.work.ready
+                    except Exception:
+                        print("swallowed")
+                self.stop()
+
+        app = L.LightningApp(Flow())
+        """
+    first = stage.start(source)
+    first.end(_kill(first, "supervisor"))
+    assert "start the app again with --resume to go on" in first.errors
+    assert "swallowed" not in first.out
+    stage.touch("go on")
+    second = stage.start("", "--resume")
+    second.end(0)

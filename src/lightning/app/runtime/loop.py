@@ -27,7 +27,7 @@ from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.tracebacks import user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
-from lightning.app.errors import FlowError
+from lightning.app.errors import EngineError, FlowError, JournalError
 from lightning.app.journal.journal import Journal
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.ledger import Ledger
@@ -106,6 +106,9 @@ class Runtime:
         self._uncommitted = False
         self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
         self._stop_by = 0.0
+        self._broken: EngineError | JournalError | None = (
+            None  # what befell the run while a pass was going on
+        )
 
     @property
     def model(self) -> Model:
@@ -271,10 +274,17 @@ class Runtime:
                     self.works.could_not_start(event.path, event.failure)
 
     def _let_in(self) -> None:
-        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
+        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
+        try:
+            self._go_on_in_a_new_turn()
+        except (EngineError, JournalError) as err:
+            self._broken = (
+                err  # no fault of the flow whose code is under way, nor for its `except` to swallow
+            )
+            self.mirror.interrupt(str(err))
 
-        Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about.
-        """
+    def _go_on_in_a_new_turn(self) -> None:
+        """Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about."""
         self._wait(0)
         if self.ended is not None:
             return
@@ -360,6 +370,8 @@ class Runtime:
         finally:
             mirror.end_pass()
             self.pass_began = 0.0
+        if self._broken is not None:
+            raise self._broken
 
     def _run_single_work(self) -> None:
         """A work as root: it runs once, and the app ends as it does."""
