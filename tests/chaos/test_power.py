@@ -1,0 +1,172 @@
+"""Power cuts at random moments: under ``full`` no acknowledged row is lost, and the file opens whatever happened.
+
+The same cuts must cost rows under ``process``, which promises to survive the process only. That is the control:
+a disk that loses nothing would prove nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from lightning.app.journal.journal import Durability, Turn
+from lightning.app.journal.sqlite import SqliteJournal
+
+from .extent import HOURS, ONLY, either
+from .power import PowerVFS
+
+CUTS_A_CASE = 10
+GENERATIONS = 3
+"""How often a journal goes on after a cut, only to meet the next."""
+
+
+@dataclass
+class Cut:
+    """An image of the disk, and what had been promised when the power went."""
+
+    folder: Path
+    acknowledged: int
+    epoch: int  # of the last opening that was through; 0 before
+    turns: list[Turn]
+
+
+@dataclass
+class Tally:
+    cuts: int = 0
+    unborn: int = 0  # cuts before the first commit
+    rows: int = 0
+    lost: int = 0  # acknowledged rows, in cuts where any was lost
+    torn: int = 0  # cuts after which rows were there that nobody had acknowledged
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cuts} cuts ({self.unborn} before the first commit), {self.rows} acknowledged rows, {self.lost} "
+            f"lost; {self.torn} cuts kept rows that nobody had acknowledged yet"
+        )
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder in memory where there is one: here a real sync makes nothing safer, only slower."""
+    home = Path("/dev/shm")
+    with TemporaryDirectory(dir=home if home.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def _write(dice: random.Random, journal: SqliteJournal, turns: list[Turn]) -> None:
+    size = dice.choice([10, 10, 300, 3000, 60_000])
+    at = dice.uniform(0, 2e9)
+    facts = dice.randbytes(size)
+    turns.append(Turn(journal.append(at, facts), at, journal.epoch, facts))
+
+
+def _live(dice: random.Random, folder: Path, durability: Durability, turns: list[Turn], home: Path) -> list[Cut]:
+    """A life of a journal, and some of the ways in which the power could have gone during it."""
+    cuts: list[Cut] = []
+    acknowledged = len(turns)
+    epoch = 0
+
+    def step(what: str, path: str) -> None:
+        if len(cuts) < CUTS_A_CASE and dice.random() < 0.06:
+            image = home / f"cut {len(cuts)}"
+            disk.cut(dice, image)
+            cuts.append(Cut(image, acknowledged, epoch, list(turns)))
+
+    with PowerVFS(step) as disk:
+        for _ in range(dice.randint(1, 3)):
+            journal = SqliteJournal.open(folder / "journal.sqlite", durability)
+            epoch = journal.epoch
+            for _ in range(dice.randint(0, 40)):
+                for _ in range(dice.choice([1, 1, 1, 3])):
+                    _write(dice, journal, turns)
+                journal.commit()
+                acknowledged = len(turns)
+                if dice.random() < 0.05:
+                    reader = SqliteJournal.reader(folder / "journal.sqlite")
+                    assert [turn.seq for turn in reader.read()] == [turn.seq for turn in turns]
+                    reader.close()
+            journal.close()
+    return cuts
+
+
+def _survive(cut: Cut, durability: Durability, tally: Tally) -> None:
+    """Open what the cut has left, look at what is there, and go on."""
+    tally.cuts += 1
+    tally.unborn += not cut.acknowledged
+    tally.rows += cut.acknowledged
+    path = cut.folder / "journal.sqlite"
+    journal = SqliteJournal.open(path)
+    try:
+        there = list(journal.read())
+        assert there == cut.turns[: len(there)], "rows that nobody wrote, or not in this order"
+        tally.lost += max(0, cut.acknowledged - len(there))
+        tally.torn += len(there) > cut.acknowledged
+        assert durability == "process" or journal.epoch > cut.epoch, "an epoch was given twice"
+        journal.append(1.0, b"it goes on")
+        journal.commit()
+    finally:
+        journal.close()
+    reader = SqliteJournal.reader(path)
+    assert list(reader.read(len(there)))[0].facts == b"it goes on"
+    reader.close()
+
+
+def _cut_again_and_again(seed: int, durability: Durability, memory: Path, tally: Tally) -> None:
+    dice = random.Random(f"power {seed}")
+    turns: list[Turn] = []
+    folder = memory / f"case {seed}"
+    folder.mkdir()
+    for generation in range(GENERATIONS):
+        home = memory / f"case {seed} generation {generation}"
+        home.mkdir()
+        cuts = _live(dice, folder, durability, turns, home)
+        for cut in cuts:
+            try:
+                _survive(cut, durability, tally)
+            except Exception as error:
+                raise AssertionError(f"CHAOS_SEED={seed} replays it, {cut.folder.name}: {error!r}") from error
+        if not cuts:
+            return
+        folder = cuts[-1].folder
+        journal = SqliteJournal.open(folder / "journal.sqlite")
+        turns = list(journal.read())
+        journal.close()
+
+
+def _campaign(cuts: int, durability: Durability, memory: Path) -> Tally:
+    tally = Tally()
+    seed = 1 if ONLY is None else ONLY
+    while tally.cuts < cuts:
+        with TemporaryDirectory(dir=memory) as home:
+            _cut_again_and_again(seed, durability, Path(home), tally)
+        seed += 1
+        if ONLY is not None:
+            break
+    return tally
+
+
+@pytest.mark.timeout(either(300, HOURS))
+def test_under_full_no_power_cut_loses_an_acknowledged_row(
+    memory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = _campaign(either(1000, 20_000), "full", memory)
+    with capsys.disabled():
+        print(f"\nfull: {tally}")
+    assert tally.lost == 0, str(tally)
+    assert tally.rows
+    assert tally.unborn or ONLY is not None
+
+
+@pytest.mark.timeout(either(300, HOURS))
+def test_the_same_cuts_lose_rows_under_process_but_never_the_file(
+    memory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = _campaign(either(200, 5000), "process", memory)
+    with capsys.disabled():
+        print(f"\nprocess: {tally}")
+    assert tally.lost > 0 or ONLY is not None, f"these cuts cut nothing: {tally}"
