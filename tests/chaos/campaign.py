@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from .books import Row, effects, judge, judge_end, promise, rows
 from .extent import ONLY, SIDE_BY_SIDE
 
 APP = Path(__file__).parent / "apps" / "everything.py"
+DRIVER = Path(__file__).parent / "driver.py"
 ENDS_LIFE = {"runtime": -signal.SIGKILL, "supervisor": 1, "everybody": -signal.SIGKILL}
 """Whose death ends the command, and the exit code it then has."""
 PHASES = ("before the first commit", "during a pass", "during a call", "between", "after the end")
@@ -96,7 +97,7 @@ def plan(seed: int) -> tuple[bool, list[Shot]]:
 class Case:
     """One run, from its first start to its end."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, *, kills: bool = True, words: Sequence[str] = ()) -> None:
         self.seed = seed
         self.folder = folder
         self.tally = Tally(cases=1)
@@ -105,11 +106,12 @@ class Case:
         self._before: list[Row] = []
         self._strays: list[int] = []
         server, shots = plan(seed)
-        self._shots = iter(shots)
-        self._words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error"]
-        self._words += ["--port", "0"] if server else ["--without-server"]
+        self._shots = iter(shots if kills else ())
+        self._words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error", *words]
+        self._words += ["--port", "0"] if server and kills else ["--without-server"]
 
     def play(self) -> Tally:
+        """All of it; afterwards nothing of it runs any more."""
         try:
             with ExitStack() as terminals:
                 self._play(terminals)
@@ -120,17 +122,26 @@ class Case:
         return self.tally
 
     def _play(self, terminals: ExitStack) -> None:
-        killed = True
-        while killed:
-            terminal = terminals.enter_context(
-                Terminal(
-                    *self._words,
-                    *self._resuming(),
-                    folder=self.folder,
-                    environment={"CHAOS_SEED": str(self.seed)},
-                )
+        while self._live(self.start(terminals)):
+            pass
+        self.judge()
+
+    def start(self, terminals: ExitStack, doom: Mapping[str, object] | None = None) -> Terminal:
+        """The command, with something wrong in it if there is a doom (``driver.py``)."""
+        environment = {"CHAOS_SEED": str(self.seed)}
+        if doom:
+            environment["CHAOS_DOOM"] = json.dumps(doom)
+        return terminals.enter_context(
+            Terminal(
+                *self._words,
+                *self._resuming(),
+                folder=self.folder,
+                environment=environment,
+                program=[str(DRIVER)] if doom else ["-m", "lightning.app"],
             )
-            killed = self._live(terminal)
+        )
+
+    def judge(self) -> None:
         done = effects(self.folder)
         by_themselves = {int(e.words[2]) for e in done if e.what == "begin" and e.words[0] == "root.deadly"}
         books = judge(self._before, done, self.killed | by_themselves)
@@ -167,7 +178,7 @@ class Case:
                 continue
             self.killed.update(victims)
             if shot.victim in ENDS_LIFE:
-                code = self._end(terminal, everybody=shot.victim == "everybody")
+                code = self.end(terminal, everybody=shot.victim == "everybody")
                 promise(code in (0, ENDS_LIFE[shot.victim]), f"exit code {code}; {terminal}")
                 if code == 0:
                     return False  # it was faster
@@ -176,12 +187,12 @@ class Case:
                 committed = True
             self._count(shot.victim, committed, in_a_call)
             if shot.victim in ENDS_LIFE:
-                return not self._over()
-        code = self._end(terminal)
+                return not self.over()
+        code = self.end(terminal)
         promise(code == 0, f"exit code {code}; {terminal}")
         return False
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
         """Whether the run had noted its end already when the kill came."""
         meta = next((self.folder / ".lightning" / "runs").glob("*/meta.json"), None)
         return meta is not None and json.loads(meta.read_bytes())["reason"] == "stopped"
@@ -215,7 +226,7 @@ class Case:
             return found
         return [self._dice.choice(kinds[victim])] if kinds[victim] else []
 
-    def _end(self, terminal: Terminal, *, everybody: bool = False) -> int:
+    def end(self, terminal: Terminal, *, everybody: bool = False) -> int:
         """Wait for the end: nothing is left but, when all were killed at once, sessions of their own."""
         code = terminal.process.wait(ENOUGH)
         left = [pid for pid in terminal.processes() if not ended(pid, 2.0)]

@@ -65,7 +65,9 @@ def _write(dice: random.Random, journal: SqliteJournal, turns: list[Turn]) -> No
     turns.append(Turn(journal.append(at, facts), at, journal.epoch, facts))
 
 
-def _live(dice: random.Random, folder: Path, durability: Durability, turns: list[Turn], home: Path) -> list[Cut]:
+def _live(
+    dice: random.Random, folder: Path, durability: Durability, turns: list[Turn], home: Path
+) -> list[Cut]:
     """A life of a journal, and some of the ways in which the power could have gone during it."""
     cuts: list[Cut] = []
     acknowledged = len(turns)

@@ -1,0 +1,88 @@
+"""The command line with something wrong in it, told by ``CHAOS_DOOM`` as JSON: a point at which to die, a disk that
+fails, a clock that jumps.
+
+It is the real program in a real process, with real files; only the methods named here are wrapped from outside,
+so that no hot path of the product asks whether it is being tested. Run by path: ``python driver.py run app ...``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+POINTS = {
+    "lightning.app.journal.sqlite:SqliteJournal": (
+        "append", "commit", "_checkpoint", "snapshot", "_compact", "close",
+    ),
+    "lightning.app.journal.runs:Run": ("_note", "lock", "end"),
+    "lightning.app.runtime.perform:Performer": (
+        "perform", "_place", "_post", "_stop", "flush", "acknowledge", "tell",
+    ),
+    "lightning.app.runtime.loop:Runtime": ("start", "_run_passes", "_close_turn", "finish"),
+}  # fmt: skip
+"""Before and after each of these is a point: a commit, a dispatch (``_post``), an acknowledgement (``tell``)."""
+
+
+class Doom:
+    """Counts visits of named points, and ends the process at one of them."""
+
+    def __init__(self, point: str, visit: int) -> None:
+        self._point = point
+        self._visit = visit
+        self._me = os.getpid()
+        self._visits: Counter[str] = Counter()
+        atexit.register(self._tell)
+
+    def wrap(self, cls: type, name: str) -> None:
+        original = getattr(cls, name, None)
+        if original is None:
+            return  # this version has no such point
+        point = f"{cls.__name__}.{name}"
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self._pass(f"{point} before")
+            result = original(*args, **kwargs)
+            self._pass(f"{point} after")
+            return result
+
+        setattr(cls, name, wrapped)
+
+    def _pass(self, point: str) -> None:
+        if os.getpid() == self._me:  # not in what was forked from here
+            self._visits[point] += 1
+            if point == self._point and self._visits[point] == self._visit:
+                os.kill(self._me, signal.SIGKILL)
+
+    def _tell(self) -> None:
+        if os.getpid() == self._me:
+            Path("points.json").write_text(json.dumps(self._visits))
+
+
+def at_a_point(point: str = "", visit: int = 0) -> None:
+    doom = Doom(point, visit)
+    for place, names in POINTS.items():
+        for name in names:
+            doom.wrap(_found(place), name)
+
+
+def _found(place: str) -> Any:
+    import pkgutil
+
+    return pkgutil.resolve_name(place)
+
+
+KINDS: dict[str, Callable[..., None]] = {"point": at_a_point}
+
+if __name__ == "__main__":
+    from lightning.app.__main__ import main
+
+    doom = json.loads(os.environ["CHAOS_DOOM"])
+    KINDS[doom.pop("kind")](**doom)
+    sys.exit(main())
