@@ -23,7 +23,7 @@ from pathlib import Path
 from lightning.app.testing import Terminal
 from lightning.app.testing.terminal import ended
 
-from .books import Row, effects, judge, judge_end, promise, rows
+from .books import Books, Effect, Row, effects, judge, judge_end, promise, rows
 from .extent import ONLY, SIDE_BY_SIDE
 
 APP = Path(__file__).parent / "apps" / "everything.py"
@@ -141,10 +141,15 @@ class Case:
             )
         )
 
-    def judge(self) -> None:
+    def judge_so_far(self) -> tuple[Books, list[Effect]]:
+        """Whether the effects follow from what is in the journal."""
         done = effects(self.folder)
         by_themselves = {int(e.words[2]) for e in done if e.what == "begin" and e.words[0] == "root.deadly"}
-        books = judge(self._before, done, self.killed | by_themselves)
+        return judge(self._before, done, self.killed | by_themselves), done
+
+    def judge(self) -> None:
+        """All of it, the end too."""
+        books, done = self.judge_so_far()
         judge_end(self.folder, books, done)
         self.tally.calls = len(books.calls)
         self.tally.ticks = sum(map(len, books.ticks.values()))

@@ -78,7 +78,37 @@ def _found(place: str) -> Any:
     return pkgutil.resolve_name(place)
 
 
-KINDS: dict[str, Callable[..., None]] = {"point": at_a_point}
+def with_a_faulty_disk(kinds: list[str], nth: int = 0, how: str = "io") -> None:
+    """Let one step of SQLite's fail, and tell in ``disk.json`` how many there were, and what came afterwards."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from lightning.app.journal.sqlite import SqliteJournal
+    from lightning.app.runtime import serve
+    from tests.chaos.power import Fault, PowerVFS
+
+    class Journal(SqliteJournal):
+        def close(self) -> None:
+            fault.close(super())  # type: ignore[arg-type]
+
+    serve.SqliteJournal = Journal  # type: ignore[misc]
+    fault = Fault(kinds, nth, how)
+    vfs = PowerVFS(fault.step)
+    me = os.getpid()
+
+    def tell() -> None:
+        if os.getpid() == me:
+            told = {
+                "seen": fault.seen,
+                "struck": fault.struck,
+                "unheard": fault.unheard,
+                "afterwards": fault.afterwards,
+            }
+            Path("disk.json").write_text(json.dumps(told))
+            vfs.unregister()
+
+    atexit.register(tell)
+
+
+KINDS: dict[str, Callable[..., None]] = {"point": at_a_point, "disk": with_a_faulty_disk}
 
 if __name__ == "__main__":
     from lightning.app.__main__ import main

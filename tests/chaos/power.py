@@ -9,13 +9,15 @@ log that it has made there (and a file's maker must sync the folders above it).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import apsw
+
+from lightning.app.journal.sqlite import SqliteJournal
 
 SECTOR = 512
 NAME = "chaos-power"
@@ -76,6 +78,46 @@ def _sectors(offset: int, data: bytes | None) -> list[tuple[int, bytes | None]]:
         pieces.append((offset, data[:size]))
         offset, data = offset + size, data[size:]
     return pieces
+
+
+class Fault:
+    """The step at which a disk fails, and what it is asked for afterwards. Steps are counted from 1."""
+
+    def __init__(self, kinds: Collection[str], nth: int, how: str) -> None:
+        self.kinds = kinds
+        self.nth = nth
+        self.how = how
+        self.seen = 0
+        self.struck = ""
+        self.unheard = False
+        self.afterwards: list[str] = []
+
+    def step(self, what: str, path: str) -> None:
+        if self.struck:
+            self.afterwards.append(f"{what} {Path(path).name}")
+        if what in self.kinds:
+            self.seen += 1
+            if self.seen == self.nth:
+                self.struck = what
+                raise self._error(what)
+
+    def close(self, journal: SqliteJournal) -> None:
+        """Close it. SQLite says nothing of what fails while it closes, and keeps the log, which has all: it is
+        only this layer, made of Python, whose exception comes out."""
+        try:
+            journal.close()
+        except apsw.Error:
+            self.unheard = True
+
+    def _error(self, what: str) -> apsw.Error:
+        if self.how == "full":
+            return apsw.FullError("the disk is full")
+        error = apsw.IOError(f"the disk failed to {what}")
+        error.extendedresult = getattr(apsw, f"SQLITE_IOERR_{_CODES[what]}")
+        return error
+
+
+_CODES = {"write": "WRITE", "sync": "FSYNC", "truncate": "TRUNCATE"}
 
 
 class PowerVFS(apsw.VFS):  # type: ignore[misc]
@@ -144,7 +186,12 @@ class PowerFile(apsw.VFSFile):  # type: ignore[misc]
         self._disk().pending.append((size, None))
 
     def xSync(self, flags: int) -> None:
-        self._vfs.on_step("sync", self._path)
+        try:
+            self._vfs.on_step("sync", self._path)
+        except apsw.Error:
+            # What a system does: the pages count as clean from now on, and no later sync writes them.
+            self._disk().pending.clear()
+            raise
         super().xSync(flags)
         self._disk().sync()
         if self._is_log and not self._disk().named:
