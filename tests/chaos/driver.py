@@ -108,7 +108,28 @@ def with_a_faulty_disk(kinds: list[str], nth: int = 0, how: str = "io") -> None:
     atexit.register(tell)
 
 
-KINDS: dict[str, Callable[..., None]] = {"point": at_a_point, "disk": with_a_faulty_disk}
+def with_a_clock_that_jumps(jumps: list[tuple[int, float]]) -> None:
+    """Set the runtime's clock: after so many looks at it, by so many seconds."""
+    from lightning.app.runtime import loop
+    from lightning.app.runtime.clock import SystemClock
+
+    class JumpingClock(SystemClock):
+        looks = 0
+        offset = 0.0
+
+        def now(self) -> float:  # type: ignore[override]
+            self.looks += 1
+            self.offset += sum(by for look, by in jumps if look == self.looks)
+            return SystemClock.now() + self.offset
+
+    loop.SystemClock = JumpingClock  # type: ignore[misc]
+
+
+KINDS: dict[str, Callable[..., None]] = {
+    "point": at_a_point,
+    "disk": with_a_faulty_disk,
+    "clock": with_a_clock_that_jumps,
+}
 
 if __name__ == "__main__":
     from lightning.app.__main__ import main

@@ -56,7 +56,7 @@ def in_a_pass():
 
 class Square(L.LightningWork):
     def __init__(self, tag="", **options):
-        super().__init__(raise_exception=False, **options)
+        super().__init__(raise_exception=False, timeout=3600, **options)
         self.tag = tag
         self.done = {}
 
@@ -99,7 +99,7 @@ class Writer(L.LightningWork):
     """Writes a list, a dictionary and a number. ``echo`` is the flow's: what it echoes, it has seen for good."""
 
     def __init__(self):
-        super().__init__(parallel=True, raise_exception=False)
+        super().__init__(parallel=True, raise_exception=False, timeout=3600)
         self.items = []
         self.table = {}
         self.count = 0

@@ -49,6 +49,8 @@ PASSES_A_TURN = 64
 PASSES_SECONDS = 0.005
 COMMIT_WITHIN = 0.005
 SLOW_PASS = 5.0
+CLOCK_SET = 1.0
+"""Seconds by which the clock on the wall may part from the intervals that went by, from one turn to the next."""
 SPIN = 100e-6
 """Seconds to look for an answer before going to sleep, when the last one came as quickly."""
 SPINS = len(os.sched_getaffinity(0)) > 1
@@ -100,6 +102,7 @@ class Runtime:
         self.signals = 0
         self._signal = 0
         self._quick = False  # the last answer came before it was worth going to sleep
+        self._told_at = 0.0
         self._next_beat = 0.0
         self._beat = True
         self._commit_by = 0.0
@@ -124,7 +127,7 @@ class Runtime:
 
     def start(self) -> None:
         """Join the objects with the journal, and make that durable."""
-        self.ledger.at = self.clock.now()
+        self.ledger.at, self._told_at = self.clock.now(), self.clock.monotonic()
         self.tree.join()
         self.works.begin_epoch()
         self.performer.epoch = self.model.epoch
@@ -154,7 +157,7 @@ class Runtime:
     def turn(self, timeout: float | None) -> None:
         """Drain, decide, passes, commit, send, acknowledge."""
         self._wait(0 if self.inbox else timeout)
-        self.ledger.at = self.clock.now()
+        self._tell_time()
         self._take_in()
         if self.ended is None:
             self.works.elapsed()
@@ -193,6 +196,14 @@ class Runtime:
         """Let go of everything at once, as a kill would; only the journal stays."""
         self.engine.close(0)
         self.selector.close()
+
+    def _tell_time(self) -> None:
+        """The time of this turn. A clock that was set since the last one has not let time go by."""
+        now, monotonic = self.clock.now(), self.clock.monotonic()
+        jump = now - self.ledger.at - (monotonic - self._told_at)
+        if abs(jump) > CLOCK_SET:
+            self.works.clock_set(jump)
+        self.ledger.at, self._told_at = now, monotonic
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -293,7 +304,7 @@ class Runtime:
             return
         self._close_turn()
         self.passes.closed_turn()
-        self.ledger.at = self.clock.now()
+        self._tell_time()
         self.model.careful = True
         try:
             self._take_in()
