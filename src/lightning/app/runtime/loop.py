@@ -499,4 +499,5 @@ def _exit_code(err: SystemExit) -> int:
 
 def _place(delta: Delta) -> Any:
     """What the delta changes, as something that can be in a set: a packed key in its path cannot."""
-    return delta.path if len(delta.path) == 1 else repr(delta.path)
+    path = delta.path
+    return path if len(path) == 1 and type(path[0]) is str else repr(path)
