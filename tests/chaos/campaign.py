@@ -97,9 +97,18 @@ def plan(seed: int) -> tuple[bool, list[Shot]]:
 class Case:
     """One run, from its first start to its end."""
 
-    def __init__(self, seed: int, folder: Path, *, kills: bool = True, words: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        *,
+        kills: bool = True,
+        words: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.seed = seed
         self.folder = folder
+        self._environment = environment or {}
         self.tally = Tally(cases=1)
         self.killed: set[int] = set()
         self._dice = random.Random(f"order {seed}")
@@ -108,7 +117,8 @@ class Case:
         server, shots = plan(seed)
         self._shots = iter(shots if kills else ())
         self._words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error", *words]
-        self._words += ["--port", "0"] if server and kills else ["--without-server"]
+        if "--port" not in words:
+            self._words += ["--port", "0"] if server and kills else ["--without-server"]
 
     def play(self) -> Tally:
         """All of it; afterwards nothing of it runs any more."""
@@ -128,7 +138,7 @@ class Case:
 
     def start(self, terminals: ExitStack, doom: Mapping[str, object] | None = None) -> Terminal:
         """The command, with something wrong in it if there is a doom (``driver.py``)."""
-        environment = {"CHAOS_SEED": str(self.seed)}
+        environment = {"CHAOS_SEED": str(self.seed), **self._environment}
         if doom:
             environment["CHAOS_DOOM"] = json.dumps(doom)
         return terminals.enter_context(
@@ -171,7 +181,7 @@ class Case:
         began = len(effects(self.folder))
         epochs = {row.epoch for row in self._before}
         for shot in self._shots:
-            if not self._await(terminal, shot, began):
+            if not self.await_shot(terminal, shot, began):
                 break
             self._expect_no_strays()
             victims = self._choose(terminal, shot.victim)
@@ -202,7 +212,7 @@ class Case:
         meta = next((self.folder / ".lightning" / "runs").glob("*/meta.json"), None)
         return meta is not None and json.loads(meta.read_bytes())["reason"] == "stopped"
 
-    def _await(self, terminal: Terminal, shot: Shot, began: int) -> bool:
+    def await_shot(self, terminal: Terminal, shot: Shot, began: int) -> bool:
         """Wait for the moment of the shot; False when the app has ended before."""
         final = self.folder / "final.json"
         wanted = 0 if shot.after is None else began + max(shot.after, 0)
@@ -239,10 +249,14 @@ class Case:
             self._strays = left
             left = [pid for pid in left if command(pid) != "sleep 600"]
         promise(not left, f"left running: {[command(pid) for pid in left]}; {terminal}")
+        self.look()
+        return code
+
+    def look(self) -> None:
+        """Read the journal: what was there before is there still."""
         journal = rows(self.folder)
         promise(journal[: len(self._before)] == self._before, "rows that were there before a kill are gone")
         self._before = journal
-        return code
 
     def _expect_no_strays(self) -> None:
         """Sessions of their own that outlived everybody end with the next command."""

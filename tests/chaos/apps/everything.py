@@ -25,9 +25,11 @@ FLAKY = SHAPE.randint(1, 3)
 ONCE = SHAPE.randint(1, 3)
 ITEMS = SHAPE.randint(5, 25)
 TEMPS = SHAPE.randint(1, 3)
-PAUSE = SHAPE.choice([0.0, 0.002, 0.01])
+PAUSE = float(os.environ.get("CHAOS_PAUSE", SHAPE.choice([0.0, 0.002, 0.01])))
 DEADLY = SHAPE.random() < 0.4
 GRANDCHILD = SHAPE.random() < 0.3
+FILL = int(os.environ.get("CHAOS_FILL", 0))
+"""So many bytes of its writings the writer makes heavier, for small disks."""
 HOPELESS = 99
 
 
@@ -113,6 +115,8 @@ class Writer(L.LightningWork):
             self.items.append(k)
             self.table[k % 5] = k
             self.count = k + 1
+            if FILL:
+                self.ballast = os.urandom(FILL // ITEMS)
             while self.echo <= k and k % 3:
                 time.sleep(0.0005)
             if self.echo:
