@@ -277,21 +277,22 @@ class Runtime:
                     link.taken = seq
                     told.add(link)
                     self.works.take(link.path, link.incarnation, seq, acknowledged, message)
+                else:
+                    self.works.acknowledged(link.path, link.incarnation, acknowledged)
             else:
                 inbox.popleft()
                 if type(event) is Left:
                     self.works.exited(event.link.path, event.link.incarnation, event.reason)
                 elif type(event) is NotStarted:
-                    self.works.could_not_start(event.path, event.failure)
+                    self.works.could_not_start(event.path, event.incarnation, event.failure)
 
     def _let_in(self) -> None:
         """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
         try:
             self._go_on_in_a_new_turn()
         except (EngineError, JournalError) as err:
-            self._broken = (
-                err  # no fault of the flow whose code is under way, nor for its `except` to swallow
-            )
+            # No fault of the flow whose code is under way, nor for its `except` to swallow.
+            self._broken = err
             self.mirror.interrupt(str(err))
 
     def _go_on_in_a_new_turn(self) -> None:
@@ -303,13 +304,13 @@ class Runtime:
         if not (self.inbox or self.ledger.facts or self._uncommitted):
             return
         self._close_turn()
-        self.passes.closed_turn()
         self._tell_time()
         self.model.careful = True
         try:
             self._take_in()
         finally:
             self.model.careful = False
+            self.passes.closed_turn()
         if self.works.ending:
             self.mirror.interrupt("the app ends")
 
