@@ -215,17 +215,20 @@ class Case:
     def await_shot(self, terminal: Terminal, shot: Shot, began: int) -> bool:
         """Wait for the moment of the shot; False when the app has ended before."""
         final = self.folder / "final.json"
+        log = self.folder / "effects.log"
         wanted = 0 if shot.after is None else began + max(shot.after, 0)
         by = time.monotonic() + ENOUGH
 
         def come() -> bool:
-            return final.exists() if shot.after == -1 else len(effects(self.folder)) >= wanted
+            if shot.after == -1:
+                return final.exists()
+            return not wanted or (log.exists() and log.read_bytes().count(b"\n") >= wanted)
 
         while not come():
             if terminal.process.poll() is not None:
                 return False
             promise(time.monotonic() < by, f"nothing happens any more; {terminal}")
-            time.sleep(0.001)
+            time.sleep(0.002)
         time.sleep(shot.moment)
         return terminal.process.poll() is None
 
