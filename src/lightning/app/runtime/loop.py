@@ -109,9 +109,7 @@ class Runtime:
         self._uncommitted = False
         self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
         self._stop_by = 0.0
-        self._broken: EngineError | JournalError | None = (
-            None  # what befell the run while a pass was going on
-        )
+        self._broken: EngineError | JournalError | None = None  # befell the run during a pass
 
     @property
     def model(self) -> Model:
