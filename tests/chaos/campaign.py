@@ -27,6 +27,8 @@ from .books import Books, Effect, Row, effects, judge, judge_end, promise, rows
 from .extent import ONLY, SIDE_BY_SIDE
 
 APP = Path(__file__).parent / "apps" / "everything.py"
+GRANDCHILD = "sleep 600"
+"""What some works start in sessions of their own."""
 DRIVER = Path(__file__).parent / "driver.py"
 ENDS_LIFE = {"runtime": -signal.SIGKILL, "supervisor": 1, "everybody": -signal.SIGKILL}
 """Whose death ends the command, and the exit code it then has."""
@@ -51,6 +53,7 @@ class Tally:
     cases: int = 0
     kills: int = 0
     resumed: int = 0
+    strays: int = 0
     calls: int = 0
     ticks: int = 0
     victims: Counter[str] = field(default_factory=Counter)
@@ -60,6 +63,7 @@ class Tally:
         self.cases += other.cases
         self.kills += other.kills
         self.resumed += other.resumed
+        self.strays += other.strays
         self.calls += other.calls
         self.ticks += other.ticks
         self.victims += other.victims
@@ -70,7 +74,7 @@ class Tally:
         victims = ", ".join(f"{victim} {number}" for victim, number in sorted(self.victims.items()))
         return (
             f"{self.kills} kills in {self.cases} cases, {self.resumed} resumed, {self.calls} calls, {self.ticks} "
-            f"ticks\n  whom: {victims}\n  when: {phases}"
+            f"ticks, {self.strays} processes that outlived everybody\n  whom: {victims}\n  when: {phases}"
         )
 
 
@@ -113,12 +117,12 @@ class Case:
         self.killed: set[int] = set()
         self._dice = random.Random(f"order {seed}")
         self._before: list[Row] = []
-        self._strays: list[int] = []
+        self._strays: set[int] = set()
         server, shots = plan(seed)
         self._shots = iter(shots if kills else ())
-        self._words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error", *words]
+        self.words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error", *words]
         if "--port" not in words:
-            self._words += ["--port", "0"] if server and kills else ["--without-server"]
+            self.words += ["--port", "0"] if server and kills else ["--without-server"]
 
     def play(self) -> Tally:
         """All of it; afterwards nothing of it runs any more."""
@@ -143,7 +147,7 @@ class Case:
             environment["CHAOS_DOOM"] = json.dumps(doom)
         return terminals.enter_context(
             Terminal(
-                *self._words,
+                *self.words,
                 *self._resuming(),
                 folder=self.folder,
                 environment=environment,
@@ -183,7 +187,6 @@ class Case:
         for shot in self._shots:
             if not self.await_shot(terminal, shot, began):
                 break
-            self._expect_no_strays()
             victims = self._choose(terminal, shot.victim)
             in_a_call = self._in_a_call(began)
             for pid in victims:
@@ -247,12 +250,24 @@ class Case:
     def end(self, terminal: Terminal, *, everybody: bool = False) -> int:
         """Wait for the end: nothing is left but, when all were killed at once, sessions of their own."""
         code = terminal.process.wait(ENOUGH)
-        left = [pid for pid in terminal.processes() if not ended(pid, 2.0)]
-        if everybody:
-            self._strays = left
-            left = [pid for pid in left if command(pid) != "sleep 600"]
+        found = terminal.processes()
+        strays = {pid for pid in found if everybody and command(pid) == GRANDCHILD}
+        left = [pid for pid in found if pid not in strays and not ended(pid, 2.0)]
+        strays |= {
+            pid for pid in left if everybody and command(pid) == GRANDCHILD
+        }  # it has become one just now
+        left = [pid for pid in left if pid not in strays]
         promise(not left, f"left running: {[command(pid) for pid in left]}; {terminal}")
+        before = {row.epoch for row in self._before}
         self.look()
+        if {
+            row.epoch for row in self._before
+        } > before:  # so the command has come beyond its look at what is left
+            outlived = [pid for pid in self._strays if not ended(pid, 2.0)]
+            promise(not outlived, f"the next command left them running: {outlived}")
+            self._strays.clear()
+        self._strays |= strays
+        self.tally.strays += len(strays)
         return code
 
     def look(self) -> None:
@@ -260,14 +275,6 @@ class Case:
         journal = rows(self.folder)
         promise(journal[: len(self._before)] == self._before, "rows that were there before a kill are gone")
         self._before = journal
-
-    def _expect_no_strays(self) -> None:
-        """Sessions of their own that outlived everybody end with the next command."""
-        left = [pid for pid in self._strays if not ended(pid, 2.0)]
-        promise(
-            not left or not self._before,
-            f"the next command left these running: {[command(pid) for pid in left]}",
-        )
 
     def _in_a_call(self, began: int) -> bool:
         """Whether a call that began in this life has not come to its end."""

@@ -138,7 +138,9 @@ def _sweep_after_killed(runs: Runs) -> None:
     """End what runs that were killed have left: processes that had made sessions of their own."""
     for run in runs.all()[:SWEPT]:
         meta = run.meta
-        if meta.state == "ended" or time.time() - meta.started_at < JUST_BEGUN or run.live:
+        # Once there is a journal it has been locked: without the lock its process is gone.
+        begins = not run.journal_path.exists() and time.time() - meta.started_at < JUST_BEGUN
+        if meta.state == "ended" or begins or run.live:
             continue
         try:
             run.lock()
