@@ -21,7 +21,7 @@ POINTS = {
     "lightning.app.journal.sqlite:SqliteJournal": (
         "append", "commit", "_checkpoint", "snapshot", "_compact", "close",
     ),
-    "lightning.app.journal.runs:Run": ("_note", "lock", "end"),
+    "lightning.app.journal.runs:Run": ("_note", "lock", "note_end"),
     "lightning.app.runtime.perform:Performer": (
         "perform", "_place", "_post", "_stop", "flush", "acknowledge", "tell",
     ),

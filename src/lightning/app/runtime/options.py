@@ -25,10 +25,12 @@ class Options:
     server: bool = True
     open_ui: bool = False
     resume: str | Literal[True] | None = None  # a run's ID; True: the newest interrupted one
+    drop_unfit: bool = False  # of a resumed run, leave behind what no longer fits the code
     durability: Durability = "full"
     runs_dir: Path = Path(".lightning/runs")
     until_idle: bool = False
     debug: bool = False
     log_level: LogLevel = "info"
+    background: bool = False  # nobody looks at the output: it goes to a file in the run's folder
     started: Callable[[str, str], None] | None = None
     """Called once, with the run's ID and the address of its page ("" without a server), when the app runs."""
