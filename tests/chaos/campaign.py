@@ -78,8 +78,8 @@ class Tally:
         )
 
 
-def plan(seed: int) -> tuple[bool, list[Shot]]:
-    """Whether the case has a server, and its shots."""
+def plan(seed: int) -> tuple[list[str], list[Shot]]:
+    """The options of the case, and its shots."""
     dice = random.Random(f"plan {seed}")
     server = dice.random() < 0.2
     victims = ["runtime"] * 4 + ["work"] * 5 + ["supervisor", "everybody"] + ["server"] * (2 * server)
@@ -95,7 +95,8 @@ def plan(seed: int) -> tuple[bool, list[Shot]]:
             )
         else:
             shots.append(Shot("runtime", -1, dice.uniform(0, 0.03)))
-    return server, shots
+    options = ["--port", "0"] if server else ["--without-server"]
+    return [*options, "--durability", dice.choice(["full", "full", "process"])], shots
 
 
 class Case:
@@ -118,11 +119,10 @@ class Case:
         self._dice = random.Random(f"order {seed}")
         self._before: list[Row] = []
         self._strays: set[int] = set()
-        server, shots = plan(seed)
-        self._shots = iter(shots if kills else ())
-        self.words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error", *words]
-        if "--port" not in words:
-            self.words += ["--port", "0"] if server and kills else ["--without-server"]
+        options, shots = plan(seed) if kills else (["--without-server"], [])
+        self._shots = iter(shots)
+        self.words = ["run", "app", str(APP), "--open-ui=false", "--log-level", "error"]
+        self.words += words or options
 
     def play(self) -> Tally:
         """All of it; afterwards nothing of it runs any more."""

@@ -28,6 +28,7 @@ TEMPS = SHAPE.randint(1, 3)
 PAUSE = float(os.environ.get("CHAOS_PAUSE", SHAPE.choice([0.0, 0.002, 0.01])))
 DEADLY = SHAPE.random() < 0.4
 GRANDCHILD = SHAPE.random() < 0.3
+SPAWNED = "spawn" if SHAPE.random() < 0.15 else None
 FILL = int(os.environ.get("CHAOS_FILL", 0))
 """So many bytes of its writings the writer makes heavier, for small disks."""
 HOPELESS = 99
@@ -146,7 +147,7 @@ class Flow(L.LightningFlow):
         self.chain = Square("chain")
         self.workers = List(*[Square(f"worker {n}", parallel=True) for n in range(WORKERS)])
         self.flaky = Flaky()
-        self.once = Square("once", parallel=True, on_crash="fail")
+        self.once = Square("once", parallel=True, on_crash="fail", start_method=SPAWNED)
         self.deadly = Deadly()
         self.writer = Writer()
         self.clockwork = Clockwork()

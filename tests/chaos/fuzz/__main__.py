@@ -1,7 +1,7 @@
 """``python -m tests.chaos.fuzz TARGET [-runs=N] [libFuzzer's own options] [folder of a corpus]``.
 
-An input that takes a second of the processor (a busy machine is no hang), or a process that grows beyond what a few inputs of 64 MB explain, ends it like a
-broken promise does; the input is kept in a file and named.
+An input that takes a second of the processor (a busy machine is no hang), or a process that grows beyond what a
+few inputs of 64 MB explain, ends it like a broken promise does; the input is kept in a file and named.
 """
 
 from __future__ import annotations
