@@ -192,13 +192,6 @@ class Ended(Fact, frozen=True, tag=19):
     message: str = ""
 
 
-class Forgotten(Fact, frozen=True, tag=24):
-    """A call that has not finished is dropped: the code of a resumed run no longer takes its arguments."""
-
-    path: str
-    number: int
-
-
 AnyFact = (
     EpochBegan
     | Made
@@ -219,7 +212,6 @@ AnyFact = (
     | PassCompleted
     | CursorMoved
     | Ended
-    | Forgotten
 )
 
 _encoder = msgspec.msgpack.Encoder()
