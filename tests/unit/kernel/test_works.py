@@ -464,3 +464,14 @@ def test_an_app_that_ends_gives_no_call_up_for_want_of_a_process() -> None:
     stage.works.stop_all()
     stage.works.could_not_start(W, stage.life().incarnation, f.Failure("OSError", "no process"))
     assert call.phase is Phase.WAITING
+
+
+def test_a_process_ends_once_and_gives_back_what_it_held() -> None:
+    stage = Stage(devices=1, gpus=1, raise_exception=False)
+    stage.finished()
+    incarnation = stage.life().incarnation
+    stage.facts()
+    stage.die(reason="")
+    stage.works.exited(W, incarnation, "")
+    assert stage.facts() == [f.Gone(W, incarnation, "")]
+    assert (stage.life().devices, stage.life().pid, stage.ledger.model.held) == ((), 0, {})
