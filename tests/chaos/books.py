@@ -62,7 +62,8 @@ def rows(folder: Path) -> list[Row]:
             source = home.with_name(home.name + suffix)
             if source.exists():
                 shutil.copy(source, Path(aside) / source.name)
-        return read_rows(Path(aside) / home.name)
+        kept = read_rows(Path(aside) / home.name)
+    return _with_compacted(kept, folder / "turns.log")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -74,6 +75,21 @@ def read_rows(path: Path) -> list[Row]:
         return [Row(*row) for row in selected]
     finally:
         connection.close()
+
+
+def _with_compacted(kept: list[Row], log: Path) -> list[Row]:
+    """All rows there have ever been, if somebody noted each before it was committed; ``kept`` decides."""
+    if not log.exists() or not kept:
+        return kept
+    noted: dict[int, Row] = {}
+    data = memoryview(log.read_bytes())
+    while len(data) >= 4 and len(data) >= (end := 4 + int.from_bytes(data[:4], "big")):
+        row = Row(*msgspec.msgpack.decode(data[4:end]))
+        noted[row.seq] = row  # written again by a later epoch, if it had not been committed
+        data = data[end:]
+    for row in kept:
+        promise(row == noted[row.seq], f"row {row.seq} is not what was written")
+    return [noted[seq] for seq in range(1, kept[-1].seq + 1)]
 
 
 def effects(folder: Path) -> list[Effect]:

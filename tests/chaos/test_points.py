@@ -21,7 +21,7 @@ SHAPE = 3
 def _visits(folder: Path) -> dict[str, int]:
     """How often a run that nothing happens to comes by each point."""
     folder.mkdir()
-    case = Case(SHAPE, folder, kills=False)
+    case = Case(SHAPE, folder, kills=False, eager=True)
     with ExitStack() as terminals:
         assert case.end(case.start(terminals, {"kind": "point"})) == 0
     case.judge()
@@ -38,7 +38,7 @@ def _chosen(visits: int, dice: random.Random) -> Iterable[int]:
 def _die_at(folder: Path, point: str, visit: int) -> bool:
     """Die there, resume, and be judged; whether the run came by so often."""
     folder.mkdir()
-    case = Case(SHAPE, folder, kills=False)
+    case = Case(SHAPE, folder, kills=False, eager=True)
     try:
         with ExitStack() as terminals:
             code = case.end(case.start(terminals, {"kind": "point", "point": point, "visit": visit}))
