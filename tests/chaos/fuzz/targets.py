@@ -11,12 +11,13 @@ import msgspec
 
 from lightning.app.core.state import State
 from lightning.app.engines.channel import Channel
-from lightning.app.errors import ChannelClosed, ProtocolError
+from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel.delta import SET, apply, apply_copy, conflicts, rebase, revert
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.model import Model, fold
+from lightning.app.kernel.snapshot import dump, load
 from lightning.app.kernel.values import pack
 from lightning.app.kernel.works import Works
 from lightning.app.runtime.loop import _place as place_of
@@ -199,4 +200,46 @@ def _tracked(base: dict[str, Any]) -> State:
     return state
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"frames": frames, "deltas": deltas, "works": works}
+def snapshots(data: bytes) -> None:
+    """A model from bytes that lay in a file: whole, or a refusal by name. Whole ones stay what they are."""
+    choices = Choices(data)
+    if choices.number(2):
+        found = bytearray(dump(_grown(choices)))
+        for _ in range(choices.number(4)):
+            at = choices.number(256) * max(1, len(found) // 256) % len(found)
+            found[at : at + choices.number(3)] = choices.bytes(3)
+    else:
+        found = bytearray(choices.rest())
+    try:
+        model = load(bytes(found))
+        again = dump(model)
+    except (ProtocolError, StateValueError):
+        return
+    assert dump(load(again)) == again
+
+
+def _grown(choices: Choices) -> Model:
+    """A model in which something has happened."""
+    ledger = Ledger(Model())
+    kernel = Works(ledger)
+    ledger.enter(
+        f.Made("root", "flow", "a:A", {name: pack(value) for name, value in choices.state().items()})
+    )
+    ledger.enter(f.Made("root.w", "work", "a:B", {}, f.WorkOptions(raise_exception=False)))
+    kernel.begin_epoch()
+    for number in range(choices.number(4)):
+        ledger.enter(f.Called("root.w", number + 1, b"k%d" % number, [choices.packed()], {}))
+    kernel.touch("root.w")
+    kernel.settle()
+    for seq in range(1, choices.number(5)):
+        kernel.take("root.w", 1, seq, 0, m.Ready(1) if seq == 1 else _message(choices))
+        kernel.settle()
+    return ledger.model
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "frames": frames,
+    "deltas": deltas,
+    "works": works,
+    "snapshots": snapshots,
+}
