@@ -231,9 +231,13 @@ def _grown(choices: Choices) -> Model:
         ledger.enter(f.Called("root.w", number + 1, b"k%d" % number, [choices.packed()], {}))
     kernel.touch("root.w")
     kernel.settle()
-    for seq in range(1, choices.number(5)):
-        kernel.take("root.w", 1, seq, 0, m.Ready(1) if seq == 1 else _message(choices))
-        kernel.settle()
+    kernel.take("root.w", 1, 1, 0, m.Ready(1))
+    kernel.settle()
+    for seq in range(2, choices.number(6)):
+        message = _message(choices)
+        if isinstance(message, m.ToRuntime) and not isinstance(message, m.Ack):
+            kernel.take("root.w", 1, seq, 0, message)
+            kernel.settle()
     return ledger.model
 
 
