@@ -7,7 +7,9 @@ a disk that loses nothing would prove nothing.
 from __future__ import annotations
 
 import random
+import shutil
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +23,7 @@ from .power import PowerVFS
 
 CUTS_A_CASE = 10
 HISTORIES = (5, 100_000)
+OLD = Path(__file__).parents[1] / "corpus" / "schema-1"
 GENERATIONS = 3
 """How often a journal goes on after a cut, only to meet the next."""
 
@@ -186,3 +189,39 @@ def test_the_same_cuts_lose_rows_under_process_but_never_the_file(
     with capsys.disabled():
         print(f"\nprocess: {tally}")
     assert tally.lost > 0 or ONLY is not None, f"these cuts cut nothing: {tally}"
+
+
+@pytest.mark.timeout(either(300, HOURS))
+@pytest.mark.parametrize("stored", sorted(OLD.glob("*.sqlite")), ids=lambda path: path.stem)
+def test_a_power_cut_while_an_old_journal_is_updated_loses_nothing(stored: Path, memory: Path) -> None:
+    reader = SqliteJournal.reader(stored)
+    turns = list(reader.read())
+    reader.close()
+    dice = random.Random(stored.stem)
+    for nth in count(1):
+        folder = memory / str(nth)
+        folder.mkdir()
+        shutil.copy(stored, folder / "journal.sqlite")
+        cuts: list[Path] = []
+        if not _cut_at(nth, folder, cuts, dice):
+            break
+        for image in cuts:
+            journal = SqliteJournal.open(image / "journal.sqlite")
+            assert list(journal.read()) == turns, f"cut at step {nth}"
+            journal.close()
+    assert nth > 5, f"only {nth} steps"
+
+
+def _cut_at(nth: int, folder: Path, cuts: list[Path], dice: random.Random) -> bool:
+    """Open it, and have the power go at the step of that number, in ten ways; whether there was one."""
+    steps = count(1)
+
+    def step(what: str, path: str) -> None:
+        if next(steps) == nth:
+            for way in range(10):
+                cuts.append(folder / f"cut {way}")
+                disk.cut(dice, cuts[-1])
+
+    with PowerVFS(step) as disk:
+        SqliteJournal.open(folder / "journal.sqlite").close()
+    return bool(cuts)
