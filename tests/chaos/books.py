@@ -155,10 +155,10 @@ class Books:
             for tag, *fact in row.told():
                 rule = books._rules.get(tag)
                 if rule is not None:
-                    rule(*fact)
+                    rule(*fact)  # what later versions have added stands behind what is known here
         return books
 
-    def _epoch_began(self, epoch: int) -> None:
+    def _epoch_began(self, epoch: int, *_: Any) -> None:
         promise(not self.epochs or epoch > self.epochs[-1], f"epoch {epoch} came after {self.epochs[-1:]}")
         self.epochs.append(epoch)
         self.pids.clear()
@@ -168,31 +168,33 @@ class Books:
         if options is not None:
             self.on_crash[path] = options[5]
 
-    def _deleted(self, path: str) -> None:
+    def _deleted(self, path: str, *_: Any) -> None:
         for each in [each for each in self.running if each == path or each.startswith(f"{path}.")]:
             self.running.pop(each).cancelled = True
 
-    def _called(self, path: str, number: int, key: bytes, args: Any, kwargs: Any, tick: str = "") -> None:
+    def _called(
+        self, path: str, number: int, key: bytes, args: Any, kwargs: Any, tick: str = "", *_: Any
+    ) -> None:
         promise(number == len(self.calls) + 1, f"call {number} came after {len(self.calls)} calls")
         self.calls[number] = CallBook(path, number, self.on_crash[path])
         if tick:
             self.called_at_tick[path, key, tick] += 1
 
-    def _dispatched(self, path: str, number: int) -> None:
+    def _dispatched(self, path: str, number: int, *_: Any) -> None:
         call = self.calls[number]
         promise(not call.over, f"call {number} of {path} has {call.over} and is dispatched again")
         promise(path not in self.running, f"call {number} of {path} is dispatched beside another")
         call.dispatched += 1
         self.running[path] = call
 
-    def _returned(self, path: str, seq: int, number: int, value: Any) -> None:
+    def _returned(self, path: str, seq: int, number: int, value: Any, *_: Any) -> None:
         call = self.running.pop(path)
         promise(call.number == number, f"call {number} of {path} returned while {call.number} ran")
         call.over = "returned"
 
     def _call_failed(
         self, path: str, seq: int, number: int, failure: list[str], again: bool,
-        died: bool = False, timeout: bool = False,
+        died: bool = False, timeout: bool = False, *_: Any,
     ) -> None:  # fmt: skip
         call = self.calls[number]
         promise(call.over != "returned", f"call {number} of {path} has returned and fails")
@@ -215,14 +217,14 @@ class Books:
             call.over, call.message = "failed", failure[1]
             promise(bool(failure[1]), f"call {number} of {path} failed without a reason")
 
-    def _up(self, path: str, seq: int, pid: int) -> None:
+    def _up(self, path: str, seq: int, pid: int, *_: Any) -> None:
         self.pids[path] = pid
 
-    def _stop_asked(self, path: str, cancel: bool = True) -> None:
+    def _stop_asked(self, path: str, cancel: bool = True, *_: Any) -> None:
         if cancel and path in self.running:
             self.running.pop(path).cancelled = True
 
-    def _ticked(self, key: str, ticks: Any, active: bool) -> None:
+    def _ticked(self, key: str, ticks: Any, active: bool, *_: Any) -> None:
         if active:
             self.ticks[key].append(ticks[0] if isinstance(ticks, list) else ticks)
 
