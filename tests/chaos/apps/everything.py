@@ -161,6 +161,7 @@ class Flow(L.LightningFlow):
             self.replay()
 
     def replay(self):
+        over = all(self.over())  # first of all: what is read later in a pass may be newer
         self.hear()
         self.clockwork.run()
         for x in range(TASKS):
@@ -182,7 +183,7 @@ class Flow(L.LightningFlow):
             self.keep(f"temp {self.built}", self.temp.run(self.built))
             del self.temp
             self.built += 1
-        if all(self.over()):
+        if over:
             self.tell()
             self.stop()
 
