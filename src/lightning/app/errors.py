@@ -75,6 +75,12 @@ class JournalError(LightningError):
     """The journal could not be read or written. The app stops before it acts on what it could not write."""
 
 
+class CompactedError(JournalError):
+    """A part of a run's history was asked for that is no longer kept. Says where history begins."""
+
+    exit_code = 3
+
+
 class CodeChangedError(LightningError):
     """The app's code no longer fits what the run has recorded. Lists everything that has no place in it."""
 
@@ -88,12 +94,6 @@ class CodeChangedError(LightningError):
             f"the code has changed, and what the run has recorded no longer fits it:{listed}\n"
             f"Bring the old code back, {drop}or start a new run (without --resume)"
         )
-
-
-class CompactedError(JournalError):
-    """A part of a run's history was asked for that is no longer kept. Says where history begins."""
-
-    exit_code = 3
 
 
 class EngineError(LightningError):
