@@ -39,7 +39,7 @@ KINDS: dict[type[f.Fact], Any] = {
     f.Up: (texts, numbers, numbers),
     f.Gone: (texts, numbers, texts),
     f.StartAsked: (texts,),
-    f.StopAsked: (texts, st.booleans()),
+    f.StopAsked: (texts, st.booleans(), texts),
     f.Ticked: (texts, st.builds(Ticks, numbers, times, times, times), st.booleans()),
     f.PassCompleted: (
         st.lists(texts, max_size=2),
@@ -48,6 +48,10 @@ KINDS: dict[type[f.Fact], Any] = {
     ),
     f.CursorMoved: (texts, texts, numbers),
     f.Ended: (numbers, texts, texts),
+    f.PassesRan: (numbers, numbers, st.booleans()),
+    f.PassesIdled: (numbers, times),
+    f.PassWentOn: (numbers, times),
+    f.EndAsked: (texts, numbers, texts, texts, st.booleans()),
 }
 
 

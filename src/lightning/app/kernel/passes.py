@@ -79,9 +79,9 @@ class Passes:
         del self.ledger.facts[self._mark :]
         self.ledger.orders.clear()
 
-    def closed_turn(self) -> None:
-        """The pass goes on in a new turn; what it did until here is durable."""
-        self._mark = 0
+    def went_on(self) -> None:
+        """The pass goes on in a new turn, which has taken in what waited; what it did until here is durable."""
+        self._mark = len(self.ledger.facts)
 
     def wants_another(self) -> bool:
         """Whether another pass should follow at once, because of what the last one did."""
@@ -170,8 +170,15 @@ class Passes:
         self.ledger.enter(f.CursorMoved(path, key, index))
         self.wrote = True
 
-    def end(self, code: int, reason: str, message: str) -> None:
+    def end(self, path: str, code: int, reason: str, message: str) -> None:
+        self.ledger.enter(f.EndAsked(path, code, reason, message))
         self.works.end(code, reason, message)
+
+    def failed(self, path: str, failure: f.Failure) -> None:
+        """The flow raised."""
+        self.undo()
+        self.ledger.enter(f.EndAsked(path, 1, "failed", f"{failure.kind}: {failure.message}", raised=True))
+        self.works.end(1, "failed", work=path, failure=failure)
 
 
 def result(call: Call) -> Any:

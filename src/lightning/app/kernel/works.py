@@ -109,7 +109,7 @@ class Works:
         if life.queue:
             self._failed(path, life, life.queue[0], failure, seq=seq, retry=False)
         elif life.wanted:
-            self.ledger.enter(f.StopAsked(path, cancel=False))
+            self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
             if life.options.raise_exception:
                 self.end(1, "failed", work=path, failure=failure)
 
@@ -184,7 +184,7 @@ class Works:
             if life.queue:
                 self._failed(path, life, life.queue[0], failure, retry=False)
             elif life.wanted:
-                self.ledger.enter(f.StopAsked(path, cancel=False))
+                self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
                 if life.options.raise_exception:
                     self.end(1, "failed", work=path, failure=failure)
 
@@ -251,7 +251,7 @@ class Works:
         self.ending = True
         for path, life in self.ledger.model.works.items():
             if life.process in (Process.STARTING, Process.READY):
-                self.ledger.enter(f.StopAsked(path, cancel=False))
+                self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
                 self.ledger.order(StopWorker(path, life.incarnation))
 
     # -- time -------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class Works:
                 self._stop_process(path, life)
 
     def _stop_process(self, path: str, life: WorkLife) -> None:
-        self.ledger.enter(f.StopAsked(path, cancel=False))
+        self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
         self.ledger.order(StopWorker(path, life.incarnation))
 
     # -- the end of a turn ------------------------------------------------------------------------

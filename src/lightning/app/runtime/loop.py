@@ -102,6 +102,13 @@ class Runtime:
         self._quick = False  # the last answer came before it was worth going to sleep
         self._next_beat = 0.0
         self._beat = True
+        self._ran = 0  # passes that came to their end in this turn
+        self._took = 0.0  # seconds that they took
+        self._cut = False  # the last of them was broken off, the app ending
+        self._idled = 0  # passes since the last turn in the journal, which had changed nothing
+        self._idled_at = 0.0
+        self._pass_at = 0.0  # when the pass under way began; 0 once the journal tells
+        self._went_on: f.PassWentOn | None = None  # how this turn began, not yet told
         self._commit_by = 0.0
         self._uncommitted = False
         self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
@@ -156,6 +163,8 @@ class Runtime:
         if self.ended is None:
             self.works.elapsed()
             self._run_passes()
+            if self._ran:
+                self._note_passes(len(self.ledger.facts))
         self.works.settle()
         self._close_turn()
 
@@ -278,18 +287,28 @@ class Runtime:
         self._wait(0)
         if self.ended is not None:
             return
+        facts, at = self.ledger.facts, self.ledger.at
+        asked = len(facts)
         self.works.settle()
-        if not (self.inbox or self.ledger.facts or self._uncommitted):
+        if not (self.inbox or facts or self._uncommitted):
             return
+        self._note_passes(asked, within=True)
         self._close_turn()
-        self.passes.closed_turn()
         self.ledger.at = self.clock.now()
         self.model.careful = True
         try:
             self._take_in()
         finally:
             self.model.careful = False
+        if facts or self.ledger.facts:
+            if self._went_on is not None:  # a turn in which nothing else was done
+                self.journal.append(at, f.encode_turn([self._went_on]))
+            began, self._pass_at = 0.0 if facts else self._pass_at, 0.0
+            self._went_on = f.PassWentOn(self.mirror.rereads, began)
+            self.mirror.rereads = 0
+        self.passes.went_on()
         if self.works.ending:
+            self._cut = True
             self.mirror.interrupt("the app ends")
 
     # -- passes -----------------------------------------------------------------------------------
@@ -308,6 +327,7 @@ class Runtime:
             self._pass()
             now = self.clock.monotonic()
             self._next_beat = now + HEARTBEAT
+            self._took = now - began
             if by_clock and self.until_idle and self._idle():
                 self.works.end(0, "stopped")
             if now - began > PASSES_SECONDS:
@@ -328,17 +348,16 @@ class Runtime:
             self._stop_by_signal()
             return
         self._beat = False
+        self._pass_at = self.ledger.at
         self.passes.begin()
         self.ledger.fresh = False
         mirror = self.mirror
         mirror.begin_pass()
         self.pass_began = self.clock.monotonic()
         try:
-            if isinstance(self.root, LightningFlow):
-                self.root.run()
-            else:
-                self._run_single_work()
+            run_root(self.root, self.passes)
             if self._signalled():
+                self._cut = True
                 self._stop_by_signal()
             elif mirror.over is not None:
                 raise FlowError(
@@ -347,30 +366,32 @@ class Runtime:
                 )
         except PassEnds:
             if self._signalled():
+                self._cut = True
                 self._stop_by_signal()
         except SystemExit as err:
-            told = f"{self.root.name}.run called sys.exit({err.code!r})" if err.code else ""
-            self.works.end(_exit_code(err), "stopped", told)
+            self.passes.end(self.root.name, exit_code(err), "stopped", exit_message(self.root, err))
         except BaseException as err:
-            self.passes.undo()
             failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
-            self.works.end(1, "failed", work=self.root.name, failure=failure)
+            self.passes.failed(self.root.name, failure)
         else:
             self.passes.complete()
         finally:
+            self._ran += 1
             mirror.end_pass()
             self.pass_began = 0.0
 
-    def _run_single_work(self) -> None:
-        """A work as root: it runs once, and the app ends as it does."""
-        work = self.root
-        assert isinstance(work, LightningWork)
-        work.run()
-        life = self.model.works[work.name]
-        if life.running is None and not life.queue:
-            self.passes.end(
-                int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", ""
-            )
+    def _note_passes(self, place: int, within: bool = False) -> None:
+        """Say in the turn, behind what the passes asked for, how many there were: a replay runs as many.
+
+        Of passes that changed nothing the next turn tells. ``within``: another pass is still under way.
+        """
+        facts = self.ledger.facts
+        if facts or (self._went_on is not None and not within):
+            facts.insert(place, f.PassesRan(self._ran, int(self._took * 1e6), self._cut))
+        elif self._ran:
+            self._idled += self._ran
+            self._idled_at = self.ledger.at
+        self._ran = 0
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
@@ -399,6 +420,12 @@ class Runtime:
         """Commit when somebody waits for it or it is due; then perform, then acknowledge."""
         facts, orders = self.ledger.close_turn()
         if facts:
+            if self._went_on is not None:
+                facts.insert(0, self._went_on)
+                self._went_on = None
+            if self._idled:
+                facts.insert(0, f.PassesIdled(self._idled, self._idled_at))
+                self._idled = 0
             self.journal.append(self.ledger.at, f.encode_turn(facts))
             if not self._uncommitted:
                 self._uncommitted = True
@@ -468,10 +495,27 @@ class Runtime:
         self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")
 
 
-def _exit_code(err: SystemExit) -> int:
+def run_root(root: Component, passes: Passes) -> None:
+    """One replay of a flow's ``run``. A work as root runs once, and the app ends as it does."""
+    if isinstance(root, LightningFlow):
+        root.run()
+        return
+    assert isinstance(root, LightningWork)
+    root.run()
+    life = passes.model.works[root.name]
+    if life.running is None and not life.queue:
+        failed = life.stage == "failed"
+        passes.end(root.name, int(failed), "failed" if failed else "stopped", "")
+
+
+def exit_code(err: SystemExit) -> int:
     if err.code is None:
         return 0
     return err.code if isinstance(err.code, int) else 1
+
+
+def exit_message(root: Component, err: SystemExit) -> str:
+    return f"{root.name}.run called sys.exit({err.code!r})" if err.code else ""
 
 
 def _place(delta: Delta) -> Any:
