@@ -27,7 +27,6 @@ from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.tracebacks import user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
-from lightning.app.errors import FlowError
 from lightning.app.journal.journal import Journal
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.ledger import Ledger
@@ -359,11 +358,8 @@ class Runtime:
             if self._signalled():
                 self._cut = True
                 self._stop_by_signal()
-            elif mirror.over is not None:
-                raise FlowError(
-                    f"the pass had ended at {mirror.over_at} ({mirror.over}), but the exception that said so was "
-                    "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"
-                )
+            else:
+                mirror.refuse_caught()
         except PassEnds:
             if self._signalled():
                 self._cut = True

@@ -69,6 +69,14 @@ class Mirror:
         self.over = PassEnds(why)
         return self.over
 
+    def refuse_caught(self) -> None:
+        """The user's ``run`` has come to its end: not by catching what had ended the pass."""
+        if self.over is not None:
+            raise FlowError(
+                f"the pass had ended at {self.over_at} ({self.over}), but the exception that said so was caught: "
+                "write `except Exception:` instead of a bare `except:` or `except BaseException:`"
+            )
+
     def _check(self, component: Component) -> None:
         if self.over is not None:
             raise self.over
