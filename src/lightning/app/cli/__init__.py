@@ -58,6 +58,7 @@ cli = Group(
     "lightning",
     {
         "run": ("lightning.app.cli.run:run", "Run an app: lightning run app app.py"),
+        "replay": ("lightning.app.cli.replay:replay", "Compare a flow with a recorded run: lightning replay RUN"),
         "completion": ("lightning.app.cli.completion:completion", "Complete commands with the tab key."),
     },
     help="Plain Python that runs as many processes: apps of flows and works.",

@@ -16,11 +16,12 @@ import os
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from types import FrameType
+from typing import Any
 
 import msgspec
 
@@ -29,7 +30,7 @@ from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
 from lightning.app.core.flow import PassEnds
 from lightning.app.core.work import LightningWork
-from lightning.app.errors import LightningError, UsageError
+from lightning.app.errors import UsageError
 from lightning.app.journal.journal import Turn
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import SET
@@ -38,7 +39,7 @@ from lightning.app.kernel.model import Model, evolve
 from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.values import same
 from lightning.app.kernel.works import Works
-from lightning.app.runtime import sentences
+from lightning.app.runtime import loader, sentences
 from lightning.app.runtime.loop import exit_code, exit_message, run_root
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.recorded_time import RecordedTime
@@ -150,7 +151,11 @@ class _Mirror(Mirror):
     """Looks at each re-read for where the recorded pass went on, and takes ports from the record."""
 
     def __init__(
-        self, passes: Passes, config: Config, let_in: Callable[[], None], port: Callable[[LightningWork], None]
+        self,
+        passes: Passes,
+        config: Config,
+        let_in: Callable[[], None],
+        port: Callable[[LightningWork], None],
     ) -> None:
         super().__init__(passes, config, let_in)
         self.let_in_every = float("-inf")
@@ -160,6 +165,21 @@ class _Mirror(Mirror):
         if name == "port" and isinstance(component, LightningWork) and component._state.get("port") is None:
             self._port(component)
         super().read(component, name)
+
+
+def of_file(file: str | os.PathLike[str], arguments: Sequence[str] = ()) -> Build:
+    """Makes the app of ``file`` anew, each time with what lies in its folder imported anew."""
+    path = os.path.abspath(file)
+    folder = os.path.dirname(path) + os.sep
+    before = set(sys.modules)
+
+    def build() -> LightningApp:
+        for name in set(sys.modules) - before:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+                del sys.modules[name]
+        return loader.load_app(path, arguments)
+
+    return build
 
 
 class Replay:
@@ -338,7 +358,10 @@ class Replay:
             return f"{now}:{cls}" if colon and module == before else name
 
         def origin(parts: list[Any]) -> list[Any]:
-            members = [origin(each) if fact.kind == "structure" and isinstance(each, list) else each for each in parts[1]]
+            members = [
+                origin(each) if fact.kind == "structure" and isinstance(each, list) else each
+                for each in parts[1]
+            ]
             return [new(parts[0]), members, parts[2]]
 
         return msgspec.structs.replace(
@@ -419,7 +442,7 @@ class Replay:
             self._sleep > 2 * recorded + LONGEST_WAIT
             or perf_counter() - self._since > 2 * recorded + LONGEST_SPIN
         ):
-            self._report(_users_line(), "the pass went on", "the pass waits here for what does not come")
+            self._report(self._where(), "the pass went on", "the pass waits here for what does not come")
 
     def _port(self, work: LightningWork) -> None:
         """A port is looked for on the machine: the recorded one was free then, and another may be now."""
@@ -455,19 +478,30 @@ class Replay:
         first = self._row.asked[0] if self._row.asked else None
         if first is None:
             assert fact is not None
-            self._report(_users_line(), "nothing more", sentences.asked(fact))
+            self._report(self._where(), "nothing more", sentences.asked(fact))
         elif fact is None:
             over = self._mirror.over
             why = f": {over}" if over is not None else ""
-            where = _users_line() if self._mirror.in_pass else self._mirror.over_at
-            self._report(where, sentences.asked(first), f"nothing more{why}")
+            self._report(self._where(), sentences.asked(first), f"nothing more{why}")
         else:
-            self._report(_users_line(), *sentences.apart(first, fact))
+            self._report(self._where(), *sentences.apart(first, fact))
 
     def _differ_in_waiting(self, row: _Row) -> None:
         if self._difference is None:
             waited = f"the pass waited, until turn {row.seq} let something in"
             self._report(self._mirror.over_at, waited, "the pass did not wait")
+
+    def _where(self) -> str:
+        """The line of the user's code that is at it, or at which the pass has ended."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+            if frame.f_code is Replay._pass.__code__:
+                break
+            frame = frame.f_back
+        else:
+            if frame is not None and self._mirror.in_pass:
+                return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return self._mirror.over_at
 
     def _report(self, where: str, recorded: str, replayed: str) -> None:
         file, _, number = where.rpartition(":")
@@ -497,14 +531,6 @@ def _same(recorded: f.Fact, fact: f.Fact) -> bool:
                 fact.path, fact.code, fact.reason, fact.raised,
             ) and _ADDRESS.sub("0x", recorded.message) == _ADDRESS.sub("0x", fact.message)  # fmt: skip
     return recorded == fact
-
-
-def _users_line() -> str:
-    """Where the user's code is at this moment."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _place_of(err: BaseException) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -133,7 +132,7 @@ def apart(recorded: f.Fact, fact: f.Fact) -> tuple[str, str]:
     if one != other:
         return one, other
     one, other = asked(recorded, sys.maxsize), asked(fact, sys.maxsize)
-    same = len(os.path.commonprefix([one, other]))
+    same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
     if one == other:  # what tells them apart has no words of its own: an argument's content, a number
         return f"{cut(one)}, {fact_of(recorded)}", f"{cut(other)}, {fact_of(fact)}"
     head = one[:40] + " ... " if same > 80 else one[: same - 40 if same > 40 else 0]
