@@ -1,11 +1,12 @@
 """One module per row of the budget table."""
 
 from benchmarks.measure import Row
-from benchmarks.rows import calls, commands, failure, fleet, idle, reaction, start, turns, writes
+from benchmarks.rows import calls, commands, failure, fleet, idle, journal, reaction, start, turns, writes
 
 ROWS: tuple[Row, ...] = (
     start.ROW,
     reaction.ROW,
+    journal.ROW,
     calls.ROW,
     writes.ROW,
     turns.ROW,
