@@ -39,6 +39,15 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How much of the past stays in the folder of runs. None: all of it."""
+
+    keep: int | None = 100  # runs
+    keep_days: float | None = 90.0
+    output: int = 64 * 1000**2  # bytes of each run; 0: none is kept
+
+
+@dataclass(frozen=True)
 class Config:
     """One reading of the configuration.
 
@@ -48,6 +57,7 @@ class Config:
 
     timezone: str = "UTC"
     compute: Mapping[str, Resources] = field(default_factory=dict)
+    runs: Kept = field(default_factory=Kept)
     file: Path | None = None
 
     @staticmethod
@@ -56,7 +66,7 @@ class Config:
         file, table = _find(folder)
         own = file is not None and file.name == "lightning.toml"
         where = f"{file}: " if own else f"{file}: tool.lightning."
-        unknown(table, ("timezone", "compute"), where)
+        unknown(table, ("timezone", "compute", "runs"), where)
         timezone = environ.get("LIGHTNING_TIMEZONE")
         if timezone:
             timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
@@ -65,6 +75,7 @@ class Config:
         return Config(
             timezone=timezone or local_timezone(environ),
             compute=_compute(table.get("compute", {}), where),
+            runs=_kept(table.get("runs", {}), f"{where}runs"),
             file=file,
         )
 
@@ -172,6 +183,39 @@ def _compute(table: object, where: str) -> dict[str, Resources]:
         unknown(_table(given, here), tuple(KINDS), f"{here}.")
         definitions[name] = Resources(**{key: KINDS[key](given[key], f"{here}.{key}") for key in given})
     return definitions
+
+
+def _kept(table: object, where: str) -> Kept:
+    given = _table(table, where)
+    unknown(given, tuple(_KEPT), f"{where}.")
+    return Kept(**{key: _KEPT[key](given[key], f"{where}.{key}") for key in given})
+
+
+def _runs_kept(value: object, where: str) -> int | None:
+    if value == "all":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{where} must be a number of runs, 1 or more, or 'all', not {value!r}")
+    return value
+
+
+def _days_kept(value: object, where: str) -> float | None:
+    if value == "all":
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise UsageError(f"{where} must be a number of days above 0, or 'all', not {value!r}")
+    return value
+
+
+def _output_kept(value: object, where: str) -> int:
+    return 0 if value == 0 and not isinstance(value, bool) else memory(value, where)
+
+
+_KEPT: dict[str, Callable[[object, str], Any]] = {
+    "keep": _runs_kept,
+    "keep_days": _days_kept,
+    "output": _output_kept,
+}
 
 
 def _timezone(value: object, where: str) -> str:

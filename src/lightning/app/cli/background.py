@@ -27,7 +27,7 @@ def run_in_background(options: Options, *, as_json: bool = False) -> int:
         _leave(log)
         from lightning.app.runtime.serve import serve
 
-        return serve(replace(options, open_ui=False, started=_teller(tell)))
+        return serve(replace(options, open_ui=False, background=True, started=_teller(tell)))
     os.close(tell)
     with open(hear, encoding="utf-8") as pipe:
         word = pipe.readline()  # not to its end: the app's processes hold the other end too

@@ -12,8 +12,13 @@ from typing import Any
 import click
 
 from lightning.app.cli import Group
+from lightning.app.cli.runs import complete_run
 from lightning.app.errors import NotFoundError, UsageError
+from lightning.app.journal.runs import Run, Runs
 from lightning.app.runtime.options import Options
+
+TYPED = "lightning.typed"
+"""Where a command keeps its words as they were typed: its own, and the app's."""
 
 run = Group(
     "run",
@@ -27,6 +32,7 @@ class RunCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own, app_args = split_app_args(args)
+        ctx.meta[TYPED] = own, app_args
         rest = super().parse_args(ctx, say_left_out_values(own, "--cloud", "--resume"))
         ctx.params["app_args"] = tuple(app_args)
         return rest
@@ -103,14 +109,21 @@ def _secrets(context: click.Context, option: click.Parameter, given: tuple[str, 
 @click.option(
     "--setup", is_flag=True, help="Install what the app's requirements.txt or pyproject.toml asks for."
 )
-@click.option("--resume", metavar="[RUN]", help="Go on with an interrupted run [the newest].")
+@click.option(
+    "--resume",
+    metavar="[RUN]",
+    shell_complete=complete_run,
+    help="Go on with an interrupted run [the newest].",
+)
 @click.option(
     "--durability", type=click.Choice(["full", "process", "off"]), default="full", show_default=True,
     help="What the app survives: power loss, its own death, nothing.",
 )  # fmt: skip
 @click.option("--storage", metavar="URL", help="Where files and payloads lie.")
 @click.option("--until-idle", is_flag=True, help="End when nothing runs and nothing is due.")
-@click.option("--like", metavar="RUN", help="Run in the environment of an earlier run.")
+@click.option(
+    "--like", metavar="RUN", shell_complete=complete_run, help="Run in the environment of an earlier run."
+)
 @click.option(
     "--runs-dir", type=click.Path(file_okay=False, path_type=Path), default=Path(".lightning/runs"),
     show_default=True, help="The folder of the runs' journals.",
@@ -145,9 +158,12 @@ def run_app(
     lightning run app app.py --resume
     lightning run app train.py --app_args --lr 0.1
     """
-    _refuse_what_is_to_come(cloud, storage, like)
+    _refuse_what_is_to_come(cloud, storage)
     if as_json and blocking:
         raise UsageError("--json goes with --blocking false: otherwise the app's own words are the output")
+    if like is not None:
+        given = {*os.environ, *plain["env"], *plain["secrets"]}
+        become_like(Runs(plain["runs_dir"]).find(like), file, given, fresh=no_cache)
     if setup:
         from lightning.app.cli.requirements import install
 
@@ -175,7 +191,37 @@ def has_desktop() -> bool:
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-def _refuse_what_is_to_come(cloud: str | None, storage: str | None, like: str | None) -> None:
+def become_like(run: Run, file: str, given: set[str], *, fresh: bool) -> None:
+    """Start over in the environment of that run; return where this is the same."""
+    from lightning.app.runtime.likeness import recreated
+
+    python = recreated(run, file, given, fresh=fresh)
+    if not python:
+        return
+    own, app_args = click.get_current_context().meta[TYPED]
+    words = [*without_value(own, "--like"), *(["--app_args", *app_args] if app_args else [])]
+    home = os.path.dirname(python)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}
+    environment["VIRTUAL_ENV"] = os.path.dirname(home)
+    environment["PATH"] = home + os.pathsep + environment.get("PATH", os.defpath)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(python, [python, "-m", "lightning.app", "run", "app", *words], environment)
+
+
+def without_value(words: list[str], option: str) -> list[str]:
+    """``words`` without ``option`` and its value."""
+    kept = []
+    rest = iter(words)
+    for word in rest:
+        if word == option:
+            next(rest, None)
+        elif not word.startswith(f"{option}="):
+            kept.append(word)
+    return kept
+
+
+def _refuse_what_is_to_come(cloud: str | None, storage: str | None) -> None:
     if cloud is not None:
         known = f"no cluster {cloud!r}" if cloud else "no cluster"
         raise NotFoundError(
@@ -185,8 +231,4 @@ def _refuse_what_is_to_come(cloud: str | None, storage: str | None, like: str | 
     if storage is not None:
         raise UsageError(
             "--storage needs payloads and paths, which this version does not have yet\nLeave it out"
-        )
-    if like is not None:
-        raise UsageError(
-            "--like needs the record of a run's environment, which this version does not keep yet"
         )

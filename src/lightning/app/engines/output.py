@@ -9,6 +9,7 @@ the real stdout and stderr (*sinks*).
 - A slow terminal stops the writers, not the relay. A sink holds ``BOUND`` bytes; beyond that its sources are
   not read, their pipes fill up, and who prints waits.
 - A sink that is gone (``| head``) or fails (a full disk) swallows, and says so once. Works live on.
+- What is printed can be kept, too (``keep``); it is written there before a sink gets it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
+
+from lightning.app.journal.output import OutputWriter, Track
 
 PARTIAL = 0.05
 BOUND = 1 << 20
@@ -108,9 +111,10 @@ class Sink:
 class Source:
     """One pipe that somebody prints into."""
 
-    def __init__(self, fd: int, sink: Sink, *, flow: bool) -> None:
+    def __init__(self, fd: int, sink: Sink, *, flow: bool, track: Track | None) -> None:
         self.fd = fd
         self.sink = sink
+        self.track = track
         self.flow = flow
         self.held = b""  # a line without its end
         self.open = True
@@ -129,18 +133,29 @@ class Relay:
         self._sinks = [self._out] if self.merged else [self._out, self._err]
         self._sources: dict[int, Source] = {}
         self._due: dict[Source, float] = {}
+        self._writer: OutputWriter | None = None
+        self._masks = False
 
-    def add(self, *fds: int, flow: bool = False) -> list[Source]:
-        """Carry what arrives in these: stdout and stderr, or one pipe for both."""
-        return [self._add(fd, self._out if number == 0 else self._err, flow) for number, fd in enumerate(fds)]
+    def keep(self, writer: OutputWriter, *, masks: bool = False) -> None:
+        """Keep what is printed by whoever is added from here on; with ``masks``, sinks get it masked, too."""
+        self._writer = writer
+        self._masks = masks
 
-    def add_error(self, fd: int) -> Source:
+    def add(self, *fds: int, name: str = "", flow: bool = False) -> list[Source]:
+        """Carry what arrives in these: stdout and stderr, or one pipe for both. What has a name, is kept."""
+        if len(fds) == 1:
+            return [self._add(fds[0], self._out, name, "both", flow)]
+        streams = zip(fds, (self._out, self._err), ("out", "err"), strict=True)
+        return [self._add(fd, sink, name, stream, flow) for fd, sink, stream in streams]
+
+    def add_error(self, fd: int, name: str = "") -> Source:
         """Carry what arrives here to stderr."""
-        return self._add(fd, self._err, False)
+        return self._add(fd, self._err, name, "err", False)
 
-    def _add(self, fd: int, sink: Sink, flow: bool) -> Source:
+    def _add(self, fd: int, sink: Sink, name: str, stream: str, flow: bool) -> Source:
         os.set_blocking(fd, False)
-        source = Source(fd, sink, flow=flow)
+        track = self._writer.track(name, stream) if self._writer is not None and name else None
+        source = Source(fd, sink, flow=flow, track=track)
         self._sources[fd] = source
         sink.sources.add(source)
         if not sink.paused:
@@ -173,6 +188,10 @@ class Relay:
         if not data:
             self._close(source)
             return
+        if source.track is not None:
+            kept = source.track.add(data)
+            if self._masks:
+                data = kept
         cut = data.rfind(b"\n") + 1
         if cut:
             if source.held:
@@ -196,6 +215,10 @@ class Relay:
 
     def _close(self, source: Source) -> None:
         self._pass_on(source)
+        if source.track is not None:
+            rest = source.track.end()
+            if self._masks:
+                source.sink.put(rest)
         source.open = False
         source.sink.sources.discard(source)
         if not source.sink.paused:
@@ -236,6 +259,8 @@ class Relay:
 
     def push(self, now: float) -> None:
         """At the end of a round: pass on what is due, write what can be written, stop or resume reading."""
+        if self._writer is not None:
+            self._writer.flush()
         for source in [source for source, due in self._due.items() if due <= now]:
             self._pass_on(source)
         for sink in self._sinks:
@@ -254,11 +279,15 @@ class Relay:
         """Carry nothing more."""
         for source in list(self._sources.values()):
             self._close(source)
+        if self._writer is not None:
+            self._writer.close()
         for sink in self._sinks:
             sink.close()
 
     def finish(self, patience: float) -> None:
         """Write what waits, as long as it gets less; give up when nothing moved for ``patience`` seconds."""
+        if self._writer is not None:
+            self._writer.flush()
         for sink in self._sinks:
             sink.push()
             deadline, size = time.monotonic() + patience, sink.size

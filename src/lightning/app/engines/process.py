@@ -33,6 +33,7 @@ from lightning.app.engines.supervisor import (
     Carry,
     Ended,
     Finished,
+    Keep,
     News,
     Noted,
     Order,
@@ -197,6 +198,13 @@ class ProcessEngine:
         self._end_what_is_left()
 
     # -- output -----------------------------------------------------------------------------------
+
+    def keep_output(
+        self, folder: str, bound: int, secrets: Sequence[str] = (), *, masks: bool = False
+    ) -> None:
+        """Keep what is printed from here on in ``folder``, the values of ``secrets`` masked; with ``masks``,
+        where it is printed, too. Call it before anything is started."""
+        self._post(Keep(folder, bound, list(secrets), masks))
 
     def take_output(self) -> None:
         """Let what this process prints go through the relay too, in step with the works' output."""

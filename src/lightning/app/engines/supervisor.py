@@ -35,6 +35,7 @@ from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
 from lightning.app.engines import birth, orphans
 from lightning.app.engines.output import Relay, Source
+from lightning.app.journal.output import OutputWriter
 
 Body = Callable[[socket.socket, object], int]
 """What a forked work does with its channel and the app; its answer is the exit code."""
@@ -81,7 +82,17 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=6):
     grace: float
 
 
-Order = Start | Stop | Serve | Carry | Sync | Shutdown
+class Keep(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Keep what is printed in ``folder``, at most ``bound`` bytes, with the values of ``secrets`` masked;
+    with ``masks`` also where it is passed on."""
+
+    folder: str
+    bound: int
+    secrets: list[str]
+    masks: bool
+
+
+Order = Start | Stop | Serve | Carry | Sync | Shutdown | Keep
 
 
 # -- supervisor to runtime ------------------------------------------------------------------------
@@ -236,12 +247,17 @@ class Supervisor:
                 self._service = (order, fds[0])
                 self._start_server()
             case Carry():
-                self._relay.add(*fds, flow=True)
+                self._relay.add(*fds, name="flow", flow=True)
             case Sync():
                 self._relay.drain_all()
                 self._syncs += 1
             case Shutdown():
                 self._shut_down(order.grace)
+            case Keep():
+                writer = OutputWriter(
+                    order.folder, order.bound, order.secrets, lambda text: self._tell(Noted(text))
+                )
+                self._relay.keep(writer, masks=order.masks)
 
     def _tell(self, news: News) -> None:
         self._outbox.append(self._news.encode(news))
@@ -304,7 +320,7 @@ class Supervisor:
         finally:
             for fd in writes:
                 os.close(fd)
-        child = Child(order.process, order.work, pid, self._relay.add(*reads))
+        child = Child(order.process, order.work, pid, self._relay.add(*reads, name=order.work))
         self._children[pid] = child
         return child
 
@@ -352,7 +368,7 @@ class Supervisor:
                 birth.settle(self._plate, f"lightning: server of {self._settings.run}", marks)
                 birth.leave(pkgutil.resolve_name(order.main)(listener, **order.arguments) or 0)
         os.close(write)
-        self._server = Child(0, "server", pid, [self._relay.add_error(read)])
+        self._server = Child(0, "server", pid, [self._relay.add_error(read, "server")])
         self._children[pid] = self._server
 
     # -- ending -----------------------------------------------------------------------------------

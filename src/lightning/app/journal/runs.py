@@ -3,6 +3,9 @@
 A run is *live* while a process holds its lock, which the kernel takes back when that process dies, however
 it dies. It is *interrupted* when it is not live and did not end by itself: killed, or stopped by a signal.
 IDs are the time of the start in UTC, down to the microsecond in the last four letters, so they sort by time.
+
+Who deletes a run holds its lock, so that nobody resumes it meanwhile, and first gives its folder a name that is
+no run's. Killed halfway, it leaves such a folder, which the next deletion removes.
 """
 
 from __future__ import annotations
@@ -11,20 +14,26 @@ import contextlib
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from lightning.app.errors import ConflictError, NotFoundError
+from lightning.app.errors import ConflictError, JournalError, NotFoundError
 from lightning.app.journal.journal import named
 
 RUNS_DIR = Path(".lightning/runs")
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # in the order of their codes, without those that look alike
+_DELETED = ".deleted-"
+_DAY = 86400.0
+JUST_BEGUN = 10.0
+"""Seconds in which a run without a lock is one that somebody is about to lock."""
+State = Literal["running", "ended", "failed", "interrupted", "killed"]
 _PROBES = 200  # a look at the lock takes microseconds; so many of them in a row are not looks
 
 
@@ -34,6 +43,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     app_file: str = ""
     arguments: tuple[str, ...] = ()
+    folder: str = ""  # where the command was typed, from which app_file is seen
     started_at: float = 0.0
     state: Literal["running", "ended"] = "running"
     ended_at: float | None = None
@@ -74,34 +84,99 @@ class Run:
             os.close(descriptor)
 
     @property
+    def holder(self) -> int:
+        """The process that holds or held the lock last; 0 where that cannot be told."""
+        try:
+            return int((self.folder / "lock").read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def state(self) -> State:
+        """What it is now: "interrupted" ended by a signal, "killed" never said how it ended."""
+        if self.live:
+            return "running"
+        meta = self.meta  # read after the look at the lock: who lets go of it has noted the end before
+        if meta.state == "running":
+            begins = not (self.folder / "lock").exists() and time.time() - meta.started_at < JUST_BEGUN
+            return "running" if begins else "killed"
+        match meta.reason:
+            case "failed" | "killed":
+                return meta.reason
+            case "signal":
+                return "interrupted"
+        return "ended"
+
+    @property
+    def last_seen(self) -> float:
+        """When it last gave a sign of life: its end, or what it wrote last."""
+        meta = self.meta
+        if meta.ended_at is not None:
+            return meta.ended_at
+        written = [meta.started_at]
+        for name in ("journal.sqlite", "journal.sqlite-wal", "meta.json"):
+            with contextlib.suppress(OSError):
+                written.append((self.folder / name).stat().st_mtime)
+        return max(written)
+
+    @property
+    def size(self) -> int:
+        """Bytes in its folder."""
+        return sum(_sizes(self.folder))
+
+    @property
     def interrupted(self) -> bool:
         """Whether it is over without having ended by itself, and has a journal to go on from."""
+        if self.live:
+            return False
         meta = self.meta
         unfinished = meta.state == "running" or meta.reason in ("signal", "killed")
-        return unfinished and self.journal_path.exists() and not self.live
+        return unfinished and self.journal_path.exists()
+
+    def resuming(self, app_file: str = "") -> str:
+        """The command that goes on with it, as typed from here."""
+        meta = self.meta
+        file = app_file or os.path.join(meta.folder, meta.app_file)
+        near = os.path.relpath(file)
+        words = ["lightning", "run", "app", file if near.startswith("..") else near, "--resume", self.id]
+        if self.folder.parent != RUNS_DIR.absolute():
+            words += ["--runs-dir", str(self.folder.parent)]
+        if meta.arguments:
+            words += ["--app_args", *meta.arguments]
+        return shlex.join(words)
 
     def lock(self) -> None:
         """Hold the run until this process is gone; a run that had ended is noted as running again."""
         if self._lock is not None:
             return
+        self._hold("Stop that process, or start a new run (without --resume)")
+        try:
+            meta = self.meta
+            if meta.state == "ended":
+                self._note(
+                    msgspec.structs.replace(meta, state="running", ended_at=None, exit_code=None, reason="")
+                )
+        except BaseException:
+            self.release()
+            raise
+
+    def _hold(self, remedy: str) -> None:
         path = self.folder / "lock"
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError as err:
+            raise self._gone() from err
         except OSError as err:
             raise named(path, err) from err
         try:
             if not _taken_for_good(descriptor):
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
                 raise ConflictError(
-                    f"run {self.id} is live: process {holder or '(unknown)'} holds {path}. "
-                    "Stop that process, or start a new run (without --resume)"
+                    f"run {self.id} is live: process {holder or '(unknown)'} holds {path}. {remedy}"
                 )
+            if not _same_file(descriptor, path):
+                raise self._gone()
             os.pwrite(descriptor, f"{os.getpid():<19}\n".encode(), 0)
-            meta = self.meta
-            if meta.state == "ended":
-                self._note(
-                    msgspec.structs.replace(meta, state="running", ended_at=None, exit_code=None, reason="")
-                )
         except OSError as err:
             os.close(descriptor)
             raise named(path, err) from err
@@ -110,6 +185,27 @@ class Run:
             raise
         self._lock = descriptor
         _HELD.add(self)
+
+    def _gone(self) -> NotFoundError:
+        return NotFoundError(
+            f"{self.folder}: there is no such run any more: it has been deleted\n"
+            f"What there is: lightning list runs"
+        )
+
+    def delete(self) -> int:
+        """Remove it, with all that it has recorded; a live run is refused. Gives the bytes that it had."""
+        self._hold("Stop it first: a live run is not deleted")
+        try:
+            away = self.folder.with_name(_DELETED + self.id)
+            size = self.size
+            os.rename(self.folder, away)
+            _sync_folder(self.folder.parent)
+        except OSError as err:
+            raise named(self.folder, err) from err
+        finally:
+            self.release()
+        shutil.rmtree(away, ignore_errors=True)
+        return size
 
     def release(self) -> None:
         """Let go of the lock. What the run is then, ``meta`` says."""
@@ -125,14 +221,18 @@ class Run:
         """
         self.release()
 
-    def end(self, code: int, reason: str) -> None:
-        """Note how it ended ("stopped", "failed", "signal" or "killed"), then let go of the lock."""
-        try:
-            self._note(
-                msgspec.structs.replace(
-                    self.meta, state="ended", ended_at=time.time(), exit_code=code, reason=reason
-                )
+    def note_end(self, code: int, reason: str) -> None:
+        """Note how it ended: "stopped", "failed", "signal" or "killed"."""
+        self._note(
+            msgspec.structs.replace(
+                self.meta, state="ended", ended_at=time.time(), exit_code=code, reason=reason
             )
+        )
+
+    def end(self, code: int, reason: str) -> None:
+        """Note how it ended, then let go of the lock."""
+        try:
+            self.note_end(code, reason)
         finally:
             self.release()
 
@@ -176,7 +276,13 @@ class Runs:
         try:
             named_so = name or Path(app_file).stem
             run._note(
-                Meta(name=named_so, app_file=app_file, arguments=tuple(arguments), started_at=time.time())
+                Meta(
+                    name=named_so,
+                    app_file=app_file,
+                    arguments=tuple(arguments),
+                    folder=os.getcwd(),
+                    started_at=time.time(),
+                )
             )
             _sync_folder(self.folder)
         except BaseException:
@@ -185,21 +291,32 @@ class Runs:
         return run
 
     def open(self, run_id: str | None = None) -> Run:
-        """The run of that ID; without one, the newest that was interrupted."""
+        """The run of that ID, or of the only one that begins so; without, the newest that was interrupted."""
+        if run_id is not None:
+            return self.find(run_id)
+        run = next((run for run in self.all() if run.interrupted), None)
+        if run is None:
+            raise NotFoundError(
+                f"{self.folder}: no run here was interrupted; start a new one (without --resume)"
+            )
+        return run
+
+    def find(self, run_id: str | None = None) -> Run:
+        """The run of that ID, or of the only one that begins so; without, the newest."""
         known = self.all()
         if run_id is None:
-            run = next((run for run in known if run.interrupted), None)
-            if run is None:
-                raise NotFoundError(
-                    f"{self.folder}: no run here was interrupted; start a new one (without --resume)"
-                )
-            return run
-        for run in known:
-            if run.id == run_id:
-                return run
-        names = ", ".join(run.id for run in known[:20]) or "none"
-        more = f" and {len(known) - 20} older ones" if len(known) > 20 else ""
-        raise NotFoundError(f"{self.folder} has no run {run_id!r}. Known, newest first: {names}{more}")
+            if not known:
+                raise NotFoundError(f"{self.folder} has no runs yet\nStart one: lightning run app app.py")
+            return known[0]
+        meant = [run for run in known if run.id == run_id]
+        meant = meant or [run for run in known if run_id and run.id.startswith(run_id)]
+        if len(meant) == 1:
+            return meant[0]
+        if meant:
+            raise NotFoundError(
+                f"{self.folder}: {len(meant)} runs begin with {run_id!r}; write more of the ID: {_listed(meant)}"
+            )
+        raise NotFoundError(f"{self.folder} has no run {run_id!r}. Known, newest first: {_listed(known)}")
 
     def all(self) -> list[Run]:
         """Every run, newest first."""
@@ -209,11 +326,43 @@ class Runs:
             return []
         except OSError as err:
             raise named(self.folder, err) from err
-        return [Run(self.folder / name) for name in names if os.path.exists(self.folder / name / "meta.json")]
+        return [
+            Run(self.folder / name)
+            for name in names
+            if name[0] != "." and os.path.exists(self.folder / name / "meta.json")
+        ]
 
     def interrupted(self) -> list[Run]:
         """Runs that did not end by themselves and can go on, newest first."""
         return [run for run in self.all() if run.interrupted]
+
+    def older(self, keep: int | None, days: float | None, now: float | None = None) -> list[Run]:
+        """The runs beyond the newest ``keep`` and those older than ``days``, without the live ones.
+
+        An interrupted one, which somebody may want to go on with, is only ever too old.
+        """
+        now = time.time() if now is None else now
+        found = []
+        for place, run in enumerate(self.all()):
+            aged = days is not None and now - run.last_seen > days * _DAY
+            beyond = keep is not None and place >= keep
+            if (aged or (beyond and not run.interrupted)) and run.state != "running":
+                found.append(run)
+        return found
+
+    def prune(self, keep: int | None, days: float | None) -> None:
+        """Delete what ``older`` names, and what deletions that were cut short have left."""
+        for run in self.older(keep, days):
+            with contextlib.suppress(ConflictError, NotFoundError, JournalError):  # resumed at this moment
+                run.delete()
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what deletions that were cut short have left."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.folder):
+                if name.startswith(_DELETED):
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _prepare(self) -> None:
         """The folder of runs, durable by name, and out of the sight of git."""
@@ -235,6 +384,33 @@ class Runs:
             with contextlib.suppress(FileExistsError):
                 run.folder.mkdir(mode=0o700)
                 return run
+
+
+def _listed(runs: Sequence[Run]) -> str:
+    names = ", ".join(run.id for run in runs[:20]) or "none"
+    return f"{names} and {len(runs) - 20} older ones" if len(runs) > 20 else names
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    for entry in entries:
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sizes(Path(entry.path))
+            else:
+                yield entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue  # gone meanwhile
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _id_at(nanoseconds: int) -> str:

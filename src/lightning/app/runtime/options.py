@@ -30,5 +30,6 @@ class Options:
     until_idle: bool = False
     debug: bool = False
     log_level: LogLevel = "info"
+    background: bool = False  # nobody looks at the output: it goes to a file in the run's folder
     started: Callable[[str, str], None] | None = None
     """Called once, with the run's ID and the address of its page ("" without a server), when the app runs."""

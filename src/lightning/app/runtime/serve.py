@@ -19,23 +19,23 @@ from lightning.app.core.app import LightningApp
 from lightning.app.engines import orphans
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
-from lightning.app.errors import EngineError, JournalError, LightningError
+from lightning.app.errors import ConflictError, EngineError, JournalError, LightningError, NotFoundError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
-from lightning.app.journal.runs import Run, Runs
+from lightning.app.journal.output import FOLDER as OUTPUT
+from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.runtime import loader
+from lightning.app.runtime.aside import Aside
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 from lightning.app.runtime.signals import on_signals
-from lightning.app.runtime.streams import say
+from lightning.app.runtime.streams import mask, say
 
 PORT = 7501
 SWEPT = 20
 """So many of the newest runs are looked at for leftovers at each start."""
-JUST_BEGUN = 10.0
-"""Seconds in which a run without a lock is one that somebody is about to lock."""
 STARTING = "Your Lightning App is starting. This won't take long."
 STARTED = "INFO: Your app has started. View it in your browser: {url}"
 STARTED_UNSEEN = "INFO: Your app has started."
@@ -61,6 +61,10 @@ def serve(options: Options) -> int:
         say(STARTING)
         os.environ.update(options.env)
         os.environ.update(options.secrets)
+        if options.secrets:
+            from lightning.app.journal.masking import Mask
+
+            mask(Mask(options.secrets.values()))
         app = loader.load_app(options.file, list(options.app_args))
         return run(app, options, loader.app_module(options.file))
     except StoppedEarly:
@@ -72,29 +76,37 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     log = Log(options.log_level)
     config = Config.load(Path(options.file).resolve().parent)
     runs = Runs(options.runs_dir)
-    _sweep_after_killed(runs)
+    interrupted = _sweep_after_killed(runs, options)
     if options.resume is None:
         opened = runs.create(options.file, options.app_args, options.name or "")
+        if interrupted is not None:
+            log.info(
+                f"run {interrupted.id} of this app was interrupted. "
+                f"To go on with it instead: {interrupted.resuming(options.file)}"
+            )
     else:
-        opened = runs.open(None if options.resume is True else options.resume)
-    place = _Place(app, opened, options)
+        opened = _to_resume(runs, options, interrupted)
+    opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
+    place = None
     try:
-        opened.lock()
-        try:
-            code, reason = _run(app, options, module, opened, place, log, config)
-        except StoppedEarly:
-            opened.end(0, "signal")
-            raise
-        except (EngineError, JournalError):
-            _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
-            raise
-        except BaseException:
-            _note_end(opened, "failed")
-            raise
-        opened.end(code, reason)
+        place = _Place(app, opened, options)
+        place.keep_output(config.runs.output)
+        code, reason = _run(app, options, module, opened, place, log, config)
+        opened.note_end(code, reason)
         return code
+    except StoppedEarly:
+        opened.note_end(0, "signal")
+        raise
+    except (EngineError, JournalError):
+        _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
+        raise
+    except BaseException:
+        _note_end(opened, "failed")
+        raise
     finally:
-        place.leave()
+        if place is not None:
+            place.leave()
+        opened.release()  # when its processes are gone and what they printed is written
 
 
 def _run(
@@ -123,7 +135,11 @@ def _run(
     place.take_over()
     if options.started is not None:
         options.started(opened.id, url)
-    code = runtime.run()
+    aside = Aside(opened, options, config.runs, journal.epoch)
+    try:
+        code = runtime.run()
+    finally:
+        aside.finish()
     assert runtime.ended is not None
     journal.close()
     return code, runtime.ended.reason
@@ -131,21 +147,66 @@ def _run(
 
 def _note_end(opened: Run, reason: str) -> None:
     with suppress(JournalError):  # what is being raised already is the cause of this one, too
-        opened.end(1, reason)
+        opened.note_end(1, reason)
 
 
-def _sweep_after_killed(runs: Runs) -> None:
-    """End what runs that were killed have left: processes that had made sessions of their own."""
+def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
+    """End what runs that were killed have left: processes that had made sessions of their own.
+
+    Gives the newest run of this app that can be resumed.
+    """
+    newest = None
     for run in runs.all()[:SWEPT]:
         meta = run.meta
-        if meta.state == "ended" or time.time() - meta.started_at < JUST_BEGUN or run.live:
-            continue
-        try:
-            run.lock()
-        except LightningError:
-            continue  # somebody resumes it at this moment, or it is not ours
-        orphans.sweep(run.id)
-        _note_end(run, "killed")
+        if meta.state == "running":
+            if time.time() - meta.started_at < JUST_BEGUN and not (run.folder / "lock").exists():
+                continue
+            try:
+                run.lock()
+            except LightningError:
+                continue  # it is live, somebody resumes it at this moment, or it is not ours
+            orphans.sweep(run.id)
+            _note_end(run, "killed")
+            run.release()
+        if newest is None and _is_of(meta, options) and run.interrupted:
+            newest = run
+    return newest
+
+
+def _is_of(meta: Meta, options: Options) -> bool:
+    """Whether it is a run of the app that is to be started. What lost its note may be."""
+    known = meta.app_file
+    same = os.path.abspath(os.path.join(meta.folder, known)) == os.path.abspath(options.file)
+    return not known or known == options.file or same
+
+
+def _to_resume(runs: Runs, options: Options, newest: Run | None) -> Run:
+    """The run that is meant, if there is something in it to go on with."""
+    file = options.file
+    if options.resume is True:
+        run = newest or next((each for each in runs.interrupted() if _is_of(each.meta, options)), None)
+        if run is not None:
+            return run
+        others = ", ".join(f"{each.id} ({each.meta.app_file})" for each in runs.interrupted()[:SWEPT])
+        raise NotFoundError(
+            f"{runs.folder}: no run of {file} was interrupted; start a new one (without --resume)"
+            + (f"\nOf other apps: {others}. To go on with one of these: --resume ID" if others else "")
+        )
+    run = runs.find(options.resume)
+    meta = run.meta
+    if run.live:
+        return run  # whose lock says who has it
+    if meta.state == "ended" and meta.reason == "stopped":
+        raise ConflictError(
+            f"run {run.id} has come to its end (exit code {meta.exit_code}): nothing in it is left to go on with\n"
+            f"Start a new run: lightning run app {file}"
+        )
+    if not run.journal_path.exists():
+        raise NotFoundError(
+            f"run {run.id} has no journal to go on from: it ran with --durability off, or ended before its "
+            f"first turn\nStart a new run: lightning run app {file}"
+        )
+    return run
 
 
 class _Place:
@@ -178,6 +239,14 @@ class _Place:
             return self._make(report)
         self._reports = report
         return self._processes
+
+    def keep_output(self, bound: int) -> None:
+        """Keep what is printed in the run's folder; where the terminal is a file in there, masked as well."""
+        if self._processes is not None and bound:
+            secrets = list(self._options.secrets.values())
+            self._processes.keep_output(
+                str(self._run.folder / OUTPUT), bound, secrets, masks=self._options.background
+            )
 
     def listen(self) -> str:
         """Bind the port, so that the line which names it is true."""

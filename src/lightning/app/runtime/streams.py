@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+
+_mask: Callable[[str], str] = str
 
 
 def have_streams() -> None:
@@ -26,10 +29,16 @@ def say(line: str) -> None:
         sys.stdout.flush()
 
 
+def mask(masked: Callable[[str], str]) -> None:
+    """From here on what ``complain`` says goes through this: secrets stand in no line of ours."""
+    global _mask
+    _mask = masked
+
+
 def complain(line: str) -> None:
     """A line on stderr. Where it takes none, nobody is left to tell."""
     with suppress(OSError):
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(_mask(line) + "\n")
         sys.stderr.flush()
 
 
