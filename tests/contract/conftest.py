@@ -18,7 +18,6 @@ from lightning.app.testing import Harness
 
 from .live import Stage
 
-
 FROM_OUTSIDE = {
     "test_b_five_seconds_after_a_starts_six_seconds_after_the_first_pass",
     "test_a_schedule_is_true_on_the_first_pass_then_once_per_tick",

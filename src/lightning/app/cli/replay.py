@@ -5,26 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import click
-import msgspec
 
+from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir
 from lightning.app.config import Config
-from lightning.app.journal.runs import RUNS_DIR, Runs
+from lightning.app.errors import NotFoundError
+from lightning.app.journal.runs import Runs
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime.moments import local
+from lightning.app.runtime.past import moment
 
 
-@click.command("replay", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run")
+@click.command("replay", context_settings=HELP)
+@click.argument("run", shell_complete=complete_run)
 @click.argument("file", type=click.Path(), required=False)
 @click.option("--prints", is_flag=True, help="Let through what the flow prints; without it, it is not heard.")
-@click.option("--json", "as_json", is_flag=True, help="Say what came of it as JSON.")
-@click.option(
-    "--runs-dir", type=click.Path(file_okay=False, path_type=Path), default=RUNS_DIR, show_default=True,
-    help="The folder of the runs' journals.",
-)  # fmt: skip
+@runs_dir
+@as_json("Print one object.")
 def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Path) -> int:
     """Run the flow of FILE again on what RUN has recorded, and compare.
 
@@ -38,9 +37,15 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
     """
     from lightning.app.runtime.replay import Replay, of_file
 
-    opened = Runs(runs_dir).open(run)
+    opened = Runs(runs_dir).find(run)
     meta = opened.meta
-    file = file or meta.app_file
+    if file is None:
+        file = os.path.relpath(os.path.join(meta.folder, meta.app_file))
+        if not Path(file).is_file():
+            raise NotFoundError(
+                f"run {opened.id} was one of {meta.app_file}, which is not there any more\n"
+                f"Name the app's file: lightning replay {run} app.py"
+            )
     journal = SqliteJournal.reader(opened.journal_path)
     config = Config.load(Path(file).resolve().parent)
     with contextlib.ExitStack() as stack:
@@ -51,14 +56,14 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
         report = Replay(journal.read(), of_file(file, meta.arguments), config).run()
     difference = report.difference
     if as_json:
-        click.echo(json.dumps({"run": opened.id, **msgspec.to_builtins(report)}))
+        click.echo(json.dumps({"run": opened.id, **asdict(report)}))
     elif difference is None:
         click.echo(
             f"Run {opened.id}: no difference in {report.turns} turns, {report.passes} passes, "
             f"{report.compared} requests of the flow"
         )
     else:
-        click.echo(f"Run {opened.id} differs at turn {difference.turn}, {local(difference.at)}")
+        click.echo(f"Run {opened.id} differs at turn {difference.turn}, {moment(difference.at)}")
         click.echo(f"  recorded: {difference.recorded}")
         click.echo(f"  now:      {difference.replayed}")
         if difference.where:

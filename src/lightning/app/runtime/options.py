@@ -25,6 +25,7 @@ class Options:
     server: bool = True
     open_ui: bool = False
     resume: str | Literal[True] | None = None  # a run's ID; True: the newest interrupted one
+    fork: tuple[str, int] | None = None  # begin at that turn of that run's past
     durability: Durability = "full"
     runs_dir: Path = Path(".lightning/runs")
     until_idle: bool = False

@@ -23,8 +23,6 @@ from time import perf_counter
 from types import FrameType
 from typing import Any
 
-import msgspec
-
 from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
@@ -42,6 +40,7 @@ from lightning.app.kernel.works import Works
 from lightning.app.runtime import loader, sentences
 from lightning.app.runtime.loop import exit_code, exit_message, run_root
 from lightning.app.runtime.mirror import Mirror
+from lightning.app.runtime.past import Renaming
 from lightning.app.runtime.recorded_time import RecordedTime
 from lightning.app.runtime.tree import Tree, made
 
@@ -200,7 +199,7 @@ class Replay:
         self._sleep = 0.0
         self._turns = self._passes_run = self._compared = 0
         self._difference: Difference | None = None
-        self._modules = ("", "")  # what the app's module was called when it was recorded, and is now
+        self._renaming = Renaming("", "")
 
     def run(self) -> Report:
         if self._next is None:
@@ -242,7 +241,7 @@ class Replay:
 
     def _apply(self, facts: Iterable[f.Fact]) -> None:
         for fact in facts:
-            evolve(self._model, self._renamed(fact), self._row.at)
+            evolve(self._model, self._renaming.fact(fact), self._row.at)
 
     def _play(self, row: _Row) -> None:
         """One turn; more of them, where a pass goes on over their ends."""
@@ -295,8 +294,8 @@ class Replay:
         self._root = app.root
         recorded = {fact.path: fact for fact in row.facts if isinstance(fact, f.Made)}
         if self._root.name in recorded:
-            now = type(self._root).__module__
-            self._modules = (recorded[self._root.name].cls.partition(":")[0], now)
+            before, now = recorded[self._root.name].cls.partition(":")[0], type(self._root).__module__
+            self._renaming = Renaming(before.removesuffix("_app"), now)
         first = not self._model.components
         self._apply(row.facts)
         self._ledger = _Comparing(self._model, self._compare)
@@ -346,27 +345,6 @@ class Replay:
                     else f"{fact.path} has no {name} from the start",
                 )
                 return
-
-    def _renamed(self, fact: f.Fact) -> f.Fact:
-        """The app's file may have another name by now, or have been started as ``python app.py``."""
-        before, now = self._modules
-        if before == now or not isinstance(fact, f.Made):
-            return fact
-
-        def new(name: str) -> str:
-            module, colon, cls = name.partition(":")
-            return f"{now}:{cls}" if colon and module == before else name
-
-        def origin(parts: list[Any]) -> list[Any]:
-            members = [
-                origin(each) if fact.kind == "structure" and isinstance(each, list) else each
-                for each in parts[1]
-            ]
-            return [new(parts[0]), members, parts[2]]
-
-        return msgspec.structs.replace(
-            fact, cls=new(fact.cls), origin=None if fact.origin is None else origin(fact.origin)
-        )
 
     # -- passes -----------------------------------------------------------------------------------
 
@@ -462,7 +440,7 @@ class Replay:
         if self._joining:
             self._report("", "nothing of the kind", f"{sentences.joined(fact)}, from the start")
         elif self._difference is None:
-            if row.asked and _same(self._renamed(row.asked[0]), fact):
+            if row.asked and _same(self._renaming.fact(row.asked[0]), fact):
                 row.asked.popleft()
                 self._compared += 1
                 return

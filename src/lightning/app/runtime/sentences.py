@@ -18,7 +18,7 @@ from lightning.app.kernel.delta import (
     UPDATE,
 )
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import Pickled, unpack
+from lightning.app.kernel.values import unpack
 
 LONGEST = 120
 """Characters of one value that are shown."""
@@ -26,8 +26,7 @@ LONGEST = 120
 
 def shown(packed: Any, most: int = LONGEST) -> str:
     """A packed value as Python would write it, cut where it is long."""
-    value = unpack(packed)
-    return cut(f"Keyed(..., key={value.key!r})" if isinstance(value, Pickled) else repr(value), most)
+    return cut(repr(unpack(packed)), most)
 
 
 def cut(text: str, most: int = LONGEST) -> str:
