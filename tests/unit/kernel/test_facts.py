@@ -49,7 +49,7 @@ KINDS: dict[type[f.Fact], Any] = {
     f.CursorMoved: (texts, texts, numbers),
     f.Ended: (numbers, texts, texts),
     f.PassesRan: (numbers, numbers, st.booleans()),
-    f.PassesIdled: (numbers, times),
+    f.PassesIdled: (numbers, times, times),
     f.PassWentOn: (numbers, times),
     f.EndAsked: (texts, numbers, texts, texts, st.booleans()),
 }

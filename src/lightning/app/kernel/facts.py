@@ -204,9 +204,10 @@ class PassesRan(Fact, frozen=True, tag=20):
 
 
 class PassesIdled(Fact, frozen=True, tag=21):
-    """So many passes since the last turn here had changed nothing; the last of them began ``at``."""
+    """So many passes since the last turn here had changed nothing: the first began ``since``, the last ``at``."""
 
     count: int
+    since: float
     at: float
 
 

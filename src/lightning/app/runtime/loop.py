@@ -105,7 +105,7 @@ class Runtime:
         self._took = 0.0  # seconds that they took
         self._cut = False  # the last of them was broken off, the app ending
         self._idled = 0  # passes since the last turn in the journal, which had changed nothing
-        self._idled_at = 0.0
+        self._idled_since = self._idled_at = 0.0
         self._pass_at = 0.0  # when the pass under way began; 0 once the journal tells
         self._went_on: f.PassWentOn | None = None  # how this turn began, not yet told
         self._commit_by = 0.0
@@ -385,6 +385,8 @@ class Runtime:
         if facts or (self._went_on is not None and not within):
             facts.insert(place, f.PassesRan(self._ran, int(self._took * 1e6), self._cut))
         elif self._ran:
+            if not self._idled:
+                self._idled_since = self.ledger.at
             self._idled += self._ran
             self._idled_at = self.ledger.at
         self._ran = 0
@@ -420,7 +422,7 @@ class Runtime:
                 facts.insert(0, self._went_on)
                 self._went_on = None
             if self._idled:
-                facts.insert(0, f.PassesIdled(self._idled, self._idled_at))
+                facts.insert(0, f.PassesIdled(self._idled, self._idled_since, self._idled_at))
                 self._idled = 0
             self.journal.append(self.ledger.at, f.encode_turn(facts))
             if not self._uncommitted:

@@ -193,7 +193,6 @@ class Replay:
         self._model = Model()
         self._row = _Row(0, 0.0, ())
         self._due = 0  # passes that have yet to come to their end in this turn
-        self._cut = False  # the record breaks off within the pass under way
         self._joining = False
         self._since = 0.0  # the real time at which the turn under way was begun
         self._sleep = 0.0
@@ -250,7 +249,7 @@ class Replay:
         if row.went_on is not None and self._difference is None:
             self._enter(_Row(row.seq, row.went_on.began, ()))
             self._pass()
-            if self._row is not row:
+            if self._next is row:
                 self._differ_in_waiting(row)
         elif self._difference is None:
             self._take()
@@ -262,14 +261,17 @@ class Replay:
             if not due and self._row is before and self._next is not None:
                 self._differ_in_waiting(self._next)
         if self._difference is None and self._row.asked:
-            if self._next is None or self._next.starts:
-                self._cut = True  # killed within a pass, or a live run that is at it
-                self._pass()
-                self._cut = False
+            if self._record_ends:
+                self._pass()  # killed within it, or a live run that is at it
             if self._row.asked and self._difference is None:
                 self._differ(None)
         if self._difference is None:
             self._apply(self._row.after)
+
+    @property
+    def _record_ends(self) -> bool:
+        """Whether nothing follows of what this process of the app did: it was killed, or is at it."""
+        return self._next is None or self._next.starts
 
     def _goes_on(self) -> bool:
         """Whether another pass began in this turn, which came to its end in a later one."""
@@ -278,12 +280,12 @@ class Replay:
 
     def _idle(self, idled: f.PassesIdled) -> None:
         """The passes of a time in which nothing changed."""
-        began = self._now
         times = min(idled.count, MOST_IDLE)
-        for each in range(1, times + 1):
+        for each in range(times):
             if self._difference is None:
                 assert self._next is not None
-                self._enter(_Row(self._next.seq, began + (idled.at - began) * (each / times), ()))
+                share = each / (times - 1) if times > 1 else 1.0
+                self._enter(_Row(self._next.seq, idled.since + (idled.at - idled.since) * share, ()))
                 self._pass()
 
     # -- the app ----------------------------------------------------------------------------------
@@ -375,8 +377,8 @@ class Replay:
 
     def _breaks_off(self) -> bool:
         """Whether the pass under way was broken off at some point behind the last that it asked for."""
-        if self._cut:
-            return True
+        if not self._due:
+            return self._record_ends
         ran = self._row.ran
         return ran is not None and ran.cut and self._due == 1
 
