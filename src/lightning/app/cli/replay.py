@@ -15,7 +15,6 @@ from lightning.app.config import Config
 from lightning.app.errors import NotFoundError
 from lightning.app.journal.runs import Runs
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime.past import moment
 
 
 @click.command("replay", context_settings=HELP)
@@ -35,7 +34,8 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
     writes, starts and stops of the flow are compared, at the recorded times. FILE is the run's own unless
     it is given. The exit code is 0 when all is the same, and 1 at the first difference, which is shown.
     """
-    from lightning.app.runtime.replay import Replay, of_file
+    from lightning.app.runtime.replay import of_file
+    from lightning.app.runtime.replay import replay as replay_run
 
     opened = Runs(runs_dir).find(run)
     meta = opened.meta
@@ -53,20 +53,9 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
         if not prints:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        report = Replay(journal.read(), of_file(file, meta.arguments), config).run()
-    difference = report.difference
+        report = replay_run(journal.read, of_file(file, meta.arguments), config)
     if as_json:
         click.echo(json.dumps({"run": opened.id, **asdict(report)}))
-    elif difference is None:
-        click.echo(
-            f"Run {opened.id}: no difference in {report.turns} turns, {report.passes} passes, "
-            f"{report.compared} requests of the flow"
-        )
     else:
-        click.echo(f"Run {opened.id} differs at turn {difference.turn}, {moment(difference.at)}")
-        click.echo(f"  recorded: {difference.recorded}")
-        click.echo(f"  now:      {difference.replayed}")
-        if difference.where:
-            click.echo(f"  at:       {difference.where}: {difference.line}")
-        click.echo(f"{report.compared} requests of the flow before that are the same")
-    return int(difference is not None)
+        click.echo(report.told(f"Run {opened.id}"))
+    return int(report.difference is not None)

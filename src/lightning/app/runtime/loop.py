@@ -291,7 +291,7 @@ class Runtime:
         self.works.settle()
         if not (self.inbox or facts or self._uncommitted):
             return
-        self._note_passes(asked, within=True)
+        self._note_passes(asked)
         self._close_turn()
         self.ledger.at = self.clock.now()
         self.model.careful = True
@@ -376,13 +376,13 @@ class Runtime:
             mirror.end_pass()
             self.pass_began = 0.0
 
-    def _note_passes(self, place: int, within: bool = False) -> None:
+    def _note_passes(self, place: int) -> None:
         """Say in the turn, behind what the passes asked for, how many there were: a replay runs as many.
 
-        Of passes that changed nothing the next turn tells. ``within``: another pass is still under way.
+        Of passes that changed nothing, in a turn in which nothing else was done, the next turn tells.
         """
         facts = self.ledger.facts
-        if facts or (self._went_on is not None and not within):
+        if facts or (self._went_on is not None and self._ran):
             facts.insert(place, f.PassesRan(self._ran, int(self._took * 1e6), self._cut))
         elif self._ran:
             if not self._idled:
