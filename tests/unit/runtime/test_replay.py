@@ -71,7 +71,8 @@ def lived(seed: int) -> tuple[MemoryJournal, list[Any], dict[str, dict[str, Any]
     return journal, program, options
 
 
-@pytest.mark.parametrize("seed", range(120))
+# In the last two a pass raises, and what it had asked for is not there when the run goes on.
+@pytest.mark.parametrize("seed", [*range(120), 2340, 2875])
 def test_a_flow_replays_without_a_difference_on_its_own_journal(seed: int) -> None:
     journal, program, options = lived(seed)
     report = replayed(journal, lambda: Programmed(program, options))

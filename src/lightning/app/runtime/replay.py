@@ -56,6 +56,8 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]+")
 
 Build = Callable[[], LightningApp]
 """Makes the app anew, as a new process would."""
+Read = Callable[[], Iterable[Turn]]
+"""Reads the journal, from its beginning."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,7 @@ def of_file(file: str | os.PathLike[str], arguments: Sequence[str] = ()) -> Buil
     return build
 
 
-def replay(read: Callable[[], Iterable[Turn]], build: Build, config: Config | None = None) -> Report:
+def replay(read: Read, build: Build, config: Config | None = None) -> Report:
     """Replay the turns that ``read`` gives, and say whether the flow asks for the same.
 
     When in its turn a pass looked at the clock is not recorded, only how long the passes took. So what differs
@@ -207,7 +209,7 @@ def replay(read: Callable[[], Iterable[Turn]], build: Build, config: Config | No
     """
     reports: list[Report] = []
     for share in (0.0, 1.0, 0.5):
-        reports.append(Replay(read(), build, config, share).run())
+        reports.append(Replay(read, build, config, share).run())
         if reports[-1].difference is None:
             break
     return max(reports, key=lambda report: (report.difference is None, report.compared))
@@ -216,19 +218,19 @@ def replay(read: Callable[[], Iterable[Turn]], build: Build, config: Config | No
 class Replay:
     """One replay of one record. ``late``: where between its turn's beginning and end a pass finds itself."""
 
-    def __init__(
-        self, turns: Iterable[Turn], build: Build, config: Config | None = None, late: float = 0.0
-    ) -> None:
+    def __init__(self, read: Read, build: Build, config: Config | None = None, late: float = 0.0) -> None:
         self._late = late
+        self._read = read
         self._build = build
         self._config = config or Config()
-        self._rows = self._taken_apart(turns)
+        self._rows = self._taken_apart(read())
         self._next = next(self._rows, None)
         self._time = RecordedTime(self._slept)
         self._model = Model()
         self._row = _Row(0, 0.0, ())
         self._due = 0  # passes that have yet to come to their end in this turn
         self._joining = False
+        self._undone = False  # the model has what a pass asked for that raised
         self._since = 0.0  # the real time at which the turn under way was begun
         self._sleep = 0.0
         self._turns = self._passes_run = self._compared = 0
@@ -344,6 +346,13 @@ class Replay:
         if self._root.name in recorded:
             before, now = recorded[self._root.name].cls.partition(":")[0], type(self._root).__module__
             self._renaming = Renaming(before.removesuffix("_app"), now)
+        if self._undone:
+            self._undone, self._model = False, Model()
+            for turn in self._read():
+                if turn.seq == row.seq:
+                    break
+                for fact in f.decode_turn(turn.facts):
+                    evolve(self._model, self._renaming.fact(fact), turn.at)
         first = not self._model.components
         self._apply(row.facts)
         self._ledger = _Comparing(self._model, self._compare)
@@ -493,7 +502,8 @@ class Replay:
                 self._compared += 1
                 return
             if row.raised and self._due == 1 and not isinstance(fact, f.EndAsked):
-                return  # what a pass asked for that raised is not recorded
+                self._undone = True  # what a pass asked for that raised is not recorded
+                return
             if not row.asked and self._breaks_off():
                 raise mirror.interrupt("the recorded pass ended here")
             self._differ(fact)
