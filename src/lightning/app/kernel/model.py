@@ -243,17 +243,21 @@ def _changed(model: Model, fact: f.Changed, at: float) -> None:
         change(component.state, delta)
 
 
-def conflicting(life: WorkLife, deltas: list[Delta], acknowledged: int) -> list[int]:
-    """The positions of ``deltas`` that overwrite a foreign write which their writer had not seen."""
+def forget_seen(life: WorkLife, acknowledged: int) -> None:
+    """The host has seen so many of the messages to it."""
     unseen = life.unseen
-    if unseen and unseen[0][0] <= acknowledged:
-        life.unseen = unseen = [each for each in unseen if each[0] > acknowledged]
-    if not unseen:
-        return []
+    seen = 0
+    while seen < len(unseen) and unseen[seen][0] <= acknowledged:
+        seen += 1
+    del unseen[:seen]
+
+
+def conflicting(life: WorkLife, deltas: list[Delta]) -> list[int]:
+    """The positions of ``deltas`` that overwrite a foreign write which their writer had not seen."""
     return [
         position
         for position, delta in enumerate(deltas)
-        if any(conflicts(delta, foreign) for _, foreign in unseen)
+        if any(conflicts(delta, foreign) for _, foreign in life.unseen)
     ]
 
 
@@ -276,7 +280,6 @@ def _dispatched(model: Model, fact: f.Dispatched, at: float) -> None:
     call = life.queue.popleft()
     call.move(Step.DISPATCHED, fact.path, at)
     life.running = call
-    life.start_deaths = 0
     life.enter("running", at)
 
 
@@ -350,6 +353,7 @@ def _up(model: Model, fact: f.Up, at: float) -> None:
     _become(life, fact.path, Process.READY)
     life.seen = fact.seq
     life.pid = fact.pid
+    life.start_deaths = 0
     life.idle_since = at
 
 

@@ -20,6 +20,9 @@ from lightning.app.kernel.works import Works
 OWN_PASSES = 16
 """So many passes in a row may follow at once from nothing but the flow's own writes."""
 
+TOGETHER = "\x1f"
+"""Between the ticks under which a call was made; a schedule's user_key may hold anything that can be typed."""
+
 _NOTHING = object()
 
 
@@ -39,8 +42,8 @@ class Passes:
         self._ticks: list[tuple[str, str]] = []  # (flow, schedule@tick) that are true in this pass
         self._consumed: list[str] = []
         self._stopped: set[str] = set()
-        self._uncached = False
-        self._mark = 0
+        self._uncached = True  # there may be uncached calls to forget
+        self._set_mark()
 
     # -- a pass -----------------------------------------------------------------------------------
 
@@ -49,13 +52,13 @@ class Passes:
             self.own_passes = 0
         else:
             self.own_passes = self.own_passes + 1 if self.wrote else 0
-        self.again = self.wrote = self._uncached = False
+        self.again = self.wrote = False
         self._reached.clear()
         self._occurrences.clear()
         self._ticks.clear()
         self._consumed.clear()
         self._stopped.clear()
-        self._mark = len(self.ledger.facts)
+        self._set_mark()
 
     def complete(self) -> None:
         """The pass got through."""
@@ -63,25 +66,35 @@ class Passes:
         if self._reached != self._reached_last:
             self._reached_last = reached = frozenset(self._reached)
         news = reached if self.model.schedules and reached != self.model.reached else None
-        spent = self._uncached and any(
-            call.story[-1] in FINISHED
-            for life in self.model.works.values()
-            if not life.options.cache_calls
-            for call in life.latest.values()
-        )
+        spent = self._uncached and self._any_spent()
         if self._consumed or news is not None or spent:
             listed = sorted(news) if news is not None else None
             self.ledger.enter(f.PassCompleted(list(self._consumed), listed, spent))
             self.again = self.again or spent
 
+    def _any_spent(self) -> bool:
+        """Whether an uncached call is over; while others still run, also those that end later will be looked for."""
+        over = [
+            call.story[-1] in FINISHED
+            for life in self.model.works.values()
+            if not life.options.cache_calls
+            for call in life.latest.values()
+        ]
+        self._uncached = not all(over)
+        return any(over)
+
     def undo(self) -> None:
         """The flow raised: what this pass asked for did not happen. The model is not used any further."""
-        del self.ledger.facts[self._mark :]
-        self.ledger.orders.clear()
+        facts, orders, self.works.ending = self._mark
+        del self.ledger.facts[facts:]
+        del self.ledger.orders[orders:]
 
-    def went_on(self) -> None:
-        """The pass goes on in a new turn, which has taken in what waited; what it did until here is durable."""
-        self._mark = len(self.ledger.facts)
+    def closed_turn(self) -> None:
+        """The pass goes on in a new turn: what it did until here is durable, what came in is not its own."""
+        self._set_mark()
+
+    def _set_mark(self) -> None:
+        self._mark = len(self.ledger.facts), len(self.ledger.orders), self.works.ending
 
     def wants_another(self) -> bool:
         """Whether another pass should follow at once, because of what the last one did."""
@@ -105,7 +118,7 @@ class Passes:
             if call.story[-1] not in FINISHED:
                 return call
             tick = self._tick_for(path) if self._ticks and not again else ""
-            if not tick or call.tick == tick or (path, key) in self._reached_last:
+            if not tick or (path, key) in self._reached_last or _share_a_tick(call.tick, tick):
                 if not call.seen:
                     call.seen = self.again = True
                 return call
@@ -119,7 +132,7 @@ class Passes:
 
     def _tick_for(self, path: str) -> str:
         """The ticks that are true in this pass for the flows above ``path``."""
-        return ";".join(tick for flow, tick in self._ticks if path.startswith(flow + "."))
+        return TOGETHER.join(tick for flow, tick in self._ticks if path.startswith(flow + "."))
 
     def write(self, path: str, delta: m.Delta) -> None:
         """The flow changes a component's state. Writing what is there already is no change."""
@@ -149,6 +162,7 @@ class Passes:
     def make(self, fact: f.Made) -> None:
         self.ledger.enter(fact)
         self.wrote = True
+        self._stopped.discard(fact.path)  # that was another one
         if fact.options is not None:
             self.works.watch(fact.path)
 
@@ -170,7 +184,7 @@ class Passes:
         self.ledger.enter(f.CursorMoved(path, key, index))
         self.wrote = True
 
-    def end(self, path: str, code: int, reason: str, message: str) -> None:
+    def end(self, code: int, reason: str, message: str, path: str = "root") -> None:
         self.ledger.enter(f.EndAsked(path, code, reason, message))
         self.works.end(code, reason, message)
 
@@ -179,6 +193,11 @@ class Passes:
         self.undo()
         self.ledger.enter(f.EndAsked(path, 1, "failed", f"{failure.kind}: {failure.message}", raised=True))
         self.works.end(1, "failed", work=path, failure=failure)
+
+
+def _share_a_tick(one: str, other: str) -> bool:
+    """Whether a call made for ``one`` has run for ``other``, too: another schedule may have come true meanwhile."""
+    return one == other or not set(one.split(TOGETHER)).isdisjoint(other.split(TOGETHER))
 
 
 def result(call: Call) -> Any:

@@ -10,11 +10,18 @@ from lightning.app.kernel import messages as m
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import Phase, Process
-from lightning.app.kernel.model import Call, WorkLife, conflicting
+from lightning.app.kernel.model import Call, WorkLife, conflicting, forget_seen
 from lightning.app.kernel.orders import EndApp, Notice, Place, Send, StopWorker
 
 DEATHS_ALLOWED = 3
 """A call whose process died so often is not tried again: it may be what kills it."""
+
+
+CRASHES = frozenset({"WorkDied", "Interrupted"})
+"""Kinds of failures that are no exception of the call's: its process or the whole run ended under it."""
+
+NEVER = 2**63 - 1
+"""The number of a message that no host can have seen."""
 
 
 class Works:
@@ -28,7 +35,7 @@ class Works:
         self._touched: dict[str, None] = {}  # works to look at when the turn settles, in order
         self._timed: set[str] = set()
         self._waiting: dict[str, None] = {}  # works that wait for a device
-        self._take: dict[type[m.Message], Callable[[str, WorkLife, int, int, Any], None]] = {
+        self._take: dict[type[m.Message], Callable[[str, WorkLife, int, Any], None]] = {
             m.Ready: self._ready,
             m.Changed: self._changed,
             m.Returned: self._returned,
@@ -47,10 +54,21 @@ class Works:
             if life.running is not None:
                 self._interrupted(path, life, life.running)
             if life.options.raise_exception:
-                for call in [each for each in life.latest.values() if each.phase is Phase.FAILED]:
-                    assert call.failure is not None
-                    self.ledger.enter(f.CallFailed(path, 0, call.number, call.failure, again=True))
+                self._take_up(path, life)
             self.watch(path)
+
+    def _take_up(self, path: str, life: WorkLife) -> None:
+        """Calls whose failure ended the app run again, but for one that may run at most once: it ends it anew."""
+        for call in [each for each in life.latest.values() if each.phase is Phase.FAILED]:
+            assert call.failure is not None
+            if (
+                life.options.on_crash == "fail"
+                and call.failure.kind in CRASHES
+                and Phase.RUNNING in call.story
+            ):
+                self.end(1, "failed", work=path, failure=call.failure)
+            else:
+                self.ledger.enter(f.CallFailed(path, 0, call.number, call.failure, again=True))
 
     def watch(self, path: str) -> None:
         """A work came or its options changed."""
@@ -74,49 +92,57 @@ class Works:
             or life.process is Process.ABSENT
         ):
             return
-        self._take[type(message)](path, life, seq, acknowledged, message)
+        if life.unseen:
+            forget_seen(life, acknowledged)
+        self._take[type(message)](path, life, seq, message)
 
-    def _ready(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Ready) -> None:
+    def acknowledged(self, path: str, incarnation: int, acknowledged: int) -> None:
+        """A work's host has nothing to say but what it has seen."""
+        life = self.ledger.model.works.get(path)
+        if life is not None and life.incarnation == incarnation and life.unseen:
+            forget_seen(life, acknowledged)
+
+    def _ready(self, path: str, life: WorkLife, seq: int, message: m.Ready) -> None:
         if life.process is not Process.STARTING:
             return  # it is being stopped
         self.ledger.enter(f.Up(path, seq, message.pid))
         self.ledger.fresh = True
         self._touched[path] = None
 
-    def _changed(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Changed) -> None:
+    def _changed(self, path: str, life: WorkLife, seq: int, message: m.Changed) -> None:
         deltas = message.deltas
-        conflicts = conflicting(life, deltas, acknowledged) if life.unseen else []
+        conflicts = conflicting(life, deltas) if life.unseen else []
         if message.overtaken:
             conflicts = sorted({*conflicts, *message.overtaken})
         self.ledger.enter(f.Changed(path, seq, deltas, conflicts))
         self.ledger.fresh = True
 
-    def _returned(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Returned) -> None:
+    def _returned(self, path: str, life: WorkLife, seq: int, message: m.Returned) -> None:
         if life.running is None or life.running.number != message.call:
             return  # cancelled meanwhile
         self.ledger.enter(f.Returned(path, seq, message.call, message.value))
         self.ledger.fresh = True
         self._touched[path] = None
 
-    def _raised(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Raised) -> None:
+    def _raised(self, path: str, life: WorkLife, seq: int, message: m.Raised) -> None:
         call = life.running
         if call is None or call.number != message.call:
             return
         self._failed(path, life, call, f.Failure(message.kind, message.message, message.traceback), seq=seq)
 
-    def _broken(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Broken) -> None:
+    def _broken(self, path: str, life: WorkLife, seq: int, message: m.Broken) -> None:
+        if life.process is not Process.STARTING:
+            return  # it is being stopped: what waits is for the next one
         failure = f.Failure(message.kind, message.message, message.traceback)
         if life.queue:
             self._failed(path, life, life.queue[0], failure, seq=seq, retry=False)
         elif life.wanted:
-            self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
-            if life.options.raise_exception:
-                self.end(1, "failed", work=path, failure=failure)
+            self._give_up(path, life, failure)
 
-    def _noticed(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Noticed) -> None:
+    def _noticed(self, path: str, life: WorkLife, seq: int, message: m.Noticed) -> None:
         self.ledger.order(Notice(path, message.message))
 
-    def _left(self, path: str, life: WorkLife, seq: int, acknowledged: int, message: m.Left) -> None:
+    def _left(self, path: str, life: WorkLife, seq: int, message: m.Left) -> None:
         """The process will be gone in a moment: that is what counts."""
 
     # -- failures ---------------------------------------------------------------------------------
@@ -152,30 +178,24 @@ class Works:
     def exited(self, path: str, incarnation: int, reason: str) -> None:
         """The process is gone, and everything that it had said has been taken in."""
         model = self.ledger.model
-        life = model.works.get(path)
-        current = life is not None and life.incarnation == incarnation and life.process is not Process.ABSENT
-        if not current and incarnation not in model.held:
-            return
-        before = life.process if life is not None else Process.ABSENT
-        self.ledger.enter(f.Gone(path, incarnation, reason))
-        self.ledger.fresh = True
-        self._touched.update(self._waiting)
-        self._waiting.clear()
-        if life is None or not current or self.ending:
+        known = model.works.get(path)
+        before = known.process if known is not None else Process.ABSENT
+        life = self._ended(path, incarnation, reason)
+        if life is None or self.ending:
             return
         self._touched[path] = None
         if model.components[path].state.get("url"):  # whatever listened there went with the process
             self.ledger.enter(f.Wrote(path, m.Delta(SET, ("url",), ""), "runtime"))
         told = reason or "it left by itself"
-        if life.running is not None and before is not Process.STOPPING:
+        if life.running is not None:
             call = life.running
             failure = f.Failure("WorkDied", f"the process of {path} died while run was going on: {told}")
-            if life.options.on_crash == "rerun" and call.deaths + 1 >= DEATHS_ALLOWED:
+            if call.deaths + 1 >= DEATHS_ALLOWED:
                 failure = f.Failure(
                     "WorkDied", f"{failure.message} (death {call.deaths + 1}: not tried again)"
                 )
             self._failed(path, life, call, failure, died=True)
-            if life.queue and life.queue[0] is call:
+            if call.phase is Phase.WAITING:
                 self.ledger.order(Notice(path, f"{failure.message}; the same call runs again"))
         elif before is Process.STARTING and life.start_deaths >= DEATHS_ALLOWED:
             failure = f.Failure(
@@ -184,20 +204,36 @@ class Works:
             if life.queue:
                 self._failed(path, life, life.queue[0], failure, retry=False)
             elif life.wanted:
-                self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
-                if life.options.raise_exception:
-                    self.end(1, "failed", work=path, failure=failure)
+                self._give_up(path, life, failure)
 
-    def could_not_start(self, path: str, failure: f.Failure) -> None:
+    def _ended(self, path: str, incarnation: int, reason: str) -> WorkLife | None:
+        """Enter the end of a process, if it is news. The work's life, if the process was its current one."""
+        model = self.ledger.model
+        life = model.works.get(path)
+        current = life is not None and life.incarnation == incarnation and life.process is not Process.ABSENT
+        if not current and incarnation not in model.held:
+            return None
+        self.ledger.enter(f.Gone(path, incarnation, reason))
+        self.ledger.fresh = True
+        self._touched.update(self._waiting)
+        self._waiting.clear()
+        return life if current else None
+
+    def _give_up(self, path: str, life: WorkLife, failure: f.Failure) -> None:
+        """Nobody waits for a call, but ``start()`` asked for a process that cannot be had."""
+        self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
+        if life.options.raise_exception:
+            self.end(1, "failed", work=path, failure=failure)
+
+    def could_not_start(self, path: str, incarnation: int, failure: f.Failure) -> None:
         """The object could not be sent, or no process could be had: the next try would fare no better."""
-        life = self.ledger.model.works.get(path)
-        if life is None:
+        life = self._ended(path, incarnation, failure.message)
+        if life is None or self.ending:
             return
-        self.ledger.enter(f.Gone(path, life.incarnation, failure.message))
         if life.queue:
             self._failed(path, life, life.queue[0], failure, retry=False)
-        elif life.options.raise_exception:
-            self.end(1, "failed", work=path, failure=failure)
+        elif life.wanted:
+            self._give_up(path, life, failure)
 
     # -- what flow and page ask -------------------------------------------------------------------
 
@@ -208,6 +244,10 @@ class Works:
         if life is not None and life.process in (Process.STARTING, Process.READY):
             self._send(path, life, m.Write([delta]))
             life.unseen.append((life.sent, delta))
+        elif (
+            life is not None and life.process is Process.STOPPING
+        ):  # it is told nothing more, and may still write
+            life.unseen.append((NEVER, delta))
         if by != "flow":
             self.ledger.fresh = True
 
@@ -220,7 +260,7 @@ class Works:
     def stop(self, path: str) -> None:
         """Cancel its calls and end its process."""
         life = self.ledger.model.works[path]
-        if life.stage == "stopped" and not life.wanted and not life.queue:
+        if life.stage == "stopped":
             return
         alive = life.process in (Process.STARTING, Process.READY)
         self.ledger.enter(f.StopAsked(path))
@@ -234,7 +274,6 @@ class Works:
             life = model.works.get(each)
             if life is not None and life.process in (Process.STARTING, Process.READY):
                 self.ledger.order(StopWorker(each, life.incarnation))
-            self._touched.pop(each, None)
             self._timed.discard(each)
         self.ledger.enter(f.Deleted(path))
 
@@ -322,8 +361,3 @@ class Works:
     def busy(self) -> bool:
         """Whether any call is unfinished."""
         return any(life.running is not None or life.queue for life in self.ledger.model.works.values())
-
-    @property
-    def alive(self) -> bool:
-        """Whether any process is there or on its way."""
-        return any(life.process is not Process.ABSENT for life in self.ledger.model.works.values())

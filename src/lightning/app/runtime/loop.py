@@ -271,12 +271,14 @@ class Runtime:
                     link.taken = seq
                     told.add(link)
                     self.works.take(link.path, link.incarnation, seq, acknowledged, message)
+                else:
+                    self.works.acknowledged(link.path, link.incarnation, acknowledged)
             else:
                 inbox.popleft()
                 if type(event) is Left:
                     self.works.exited(event.link.path, event.link.incarnation, event.reason)
                 elif type(event) is NotStarted:
-                    self.works.could_not_start(event.path, event.failure)
+                    self.works.could_not_start(event.path, event.incarnation, event.failure)
 
     def _let_in(self) -> None:
         """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
@@ -299,13 +301,13 @@ class Runtime:
             self._take_in()
         finally:
             self.model.careful = False
+            self.passes.closed_turn()
         if facts or self.ledger.facts:
             if self._went_on is not None:  # a turn in which nothing else was done
                 self.journal.append(at, f.encode_turn([self._went_on]))
             began, self._pass_at = 0.0 if facts else self._pass_at, 0.0
             self._went_on = f.PassWentOn(self.mirror.rereads, began)
             self.mirror.rereads = 0
-        self.passes.went_on()
         if self.works.ending:
             self._cut = True
             self.mirror.interrupt("the app ends")
@@ -365,7 +367,7 @@ class Runtime:
                 self._cut = True
                 self._stop_by_signal()
         except SystemExit as err:
-            self.passes.end(self.root.name, exit_code(err), "stopped", exit_message(self.root, err))
+            self.passes.end(exit_code(err), "stopped", exit_message(self.root, err))
         except BaseException as err:
             failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
             self.passes.failed(self.root.name, failure)
@@ -503,7 +505,7 @@ def run_root(root: Component, passes: Passes) -> None:
     life = passes.model.works[root.name]
     if life.running is None and not life.queue:
         failed = life.stage == "failed"
-        passes.end(root.name, int(failed), "failed" if failed else "stopped", "")
+        passes.end(int(failed), "failed" if failed else "stopped", "")
 
 
 def exit_code(err: SystemExit) -> int:

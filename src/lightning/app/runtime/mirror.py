@@ -169,7 +169,7 @@ class Mirror:
 
     def end(self, flow: LightningFlow, code: int, message: str) -> None:
         self._check(flow)
-        self.passes.end(flow._path, code, "failed" if code else "stopped", message)
+        self.passes.end(code, "failed" if code else "stopped", message, flow._path)
         raise self._ended("the app ends")
 
     # -- the tree ---------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class NotStarted:
     """A process could not be had, or its object could not travel."""
 
     path: str
+    incarnation: int
     failure: Failure
 
 
@@ -231,7 +232,9 @@ class Performer:
         except LightningError as err:
             if worker is not None:
                 worker.stop(0)
-            self.inbox.append(NotStarted(order.path, Failure(type(err).__name__, str(err))))
+            self.inbox.append(
+                NotStarted(order.path, order.incarnation, Failure(type(err).__name__, str(err)))
+            )
             return None
         self.links[order.incarnation] = self.current[order.path] = link
         self.watch(link)

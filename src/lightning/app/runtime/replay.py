@@ -422,7 +422,7 @@ class Replay:
             except (PassEnds, KeyboardInterrupt):
                 raise
             except SystemExit as err:
-                passes.end(self._root.name, exit_code(err), "stopped", exit_message(self._root, err))
+                passes.end(exit_code(err), "stopped", exit_message(self._root, err))
             except BaseException as err:
                 mirror.over_at = _place_of(err)
                 passes.failed(self._root.name, f.Failure(type(err).__name__, str(err)))
@@ -452,7 +452,7 @@ class Replay:
                 self._apply(row.before)
             finally:
                 self._model.careful = False
-            self._passes.went_on()
+            self._passes.closed_turn()
             self._mirror.rereads = 0
         self._pause()
 
