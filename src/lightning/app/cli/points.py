@@ -16,6 +16,16 @@ from lightning.app.kernel.model import Call, Component
 from lightning.app.runtime import sentences
 from lightning.app.runtime.past import Past, Point, calls_of, moment, told
 
+UNTOUCHED = {
+    "host": "127.0.0.1",
+    "url": "",
+    "internal_ip": "",
+    "public_ip": "",
+    "display_name": "",
+    "port": None,
+}
+"""What every work has; not shown while it is as in every work."""
+
 
 class At(click.ParamType[Point]):
     """``1200`` (a turn), ``10m ago``, ``14:30`` (today), ``2026-11-21T14:30:05``."""
@@ -55,7 +65,8 @@ def _component(component: Component) -> Iterator[str]:
         process = "" if life.process is Process.ABSENT else f", its process is {life.process.name.lower()}"
         yield f"{component.path}  {life.stage}{process}"
     for name, value in component.state.items():
-        yield f"  {name} = {sentences.cut(repr(value))}"
+        if life is None or name not in UNTOUCHED or value != UNTOUCHED[name]:
+            yield f"  {name} = {sentences.cut(repr(value))}"
     if life is not None:
         for call in calls_of(life):
             yield f"  call {call.number}: {_call(component.path, call)}"

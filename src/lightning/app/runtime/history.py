@@ -44,7 +44,7 @@ class Event:
         }
         if self.attribute:
             row |= {"attribute": self.attribute, "conflict": self.conflict}
-        if self.kind in ("changed", "returned"):
+        if self.attribute or self.kind == "returned":
             row["value"] = self.value
         if self.call is not None:
             row["call"] = self.call

@@ -93,10 +93,12 @@ class Report:
             f"{record} differs at turn {differs.turn}, {moment(differs.at)}",
             f"  recorded: {differs.recorded}",
             f"  now:      {differs.replayed}",
-            f"The {self.compared} requests of the flow before that are the same",
         ]
         if differs.where:
-            lines.insert(3, f"  at:       {differs.where}: {differs.line}")
+            near = os.path.relpath(differs.where)
+            where = differs.where if near.startswith("..") else near
+            lines.append(f"  at:       {where}: {differs.line}")
+        lines.append(f"Before that, {self.compared} requests of the flow were the same")
         return "\n".join(lines)
 
 
