@@ -198,7 +198,7 @@ def test_a_live_run_and_its_resumes_replay(
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
     again = lightning_app("app.py", "--resume", run)
-    again.line("seen 3")
+    again.line(re.compile("seen"))
     again.stop()
     assert "no difference" in lightning("replay", run).stdout
     (tmp_path / "edited.py").write_text(WAITING.replace("self.seen += 1", "self.seen += 2"))
