@@ -160,7 +160,6 @@ def test_without_a_cluster_cloud_says_so() -> None:
     ("words", "said"),
     [
         ("--storage=s3://bucket", "--storage needs payloads and paths"),
-        ("--like=ID", "--like needs the record"),
         ("--env=MODEL", "'MODEL' is not NAME=VALUE"),
         ("--port=70000", "70000 is not in the range"),
         ("--blocking=perhaps", "'perhaps' is not a valid boolean"),

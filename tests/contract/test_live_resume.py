@@ -221,3 +221,40 @@ def test_a_run_stopped_by_a_signal_goes_on_where_it_was(stage: Stage) -> None:
     second = stage.start("", "--resume")
     second.end(0)
     assert printed(second)[-1] == "flow 50 70 [0, 10, 20, 30] [1, 2, 3] [5] [7]"
+
+
+def test_code_that_no_longer_fits_is_refused_and_the_run_can_still_go_on_either_way(stage: Stage) -> None:
+    source = """
+        from glob import glob
+
+        class Work(L.LightningWork):
+            def run(self):
+                until(lambda: glob(".lightning/runs/*/environment.json"))  # written a moment after the start
+                print("work", os.getpid(), os.getppid())
+                time.sleep(600)
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.part = Work()
+                self.n = 5
+
+            def run(self):
+                self.part.run()
+
+        app = L.LightningApp(Flow())
+        """
+    first = stage.start(source)
+    first.end(_kill(first, "everybody"))
+    changed = source.replace("self.part = Work()", "self.part = L.LightningFlow()").replace(
+        "self.part.run()", "print('n is', self.n); self.stop()"
+    )
+    refused = stage.start(changed, "--resume")
+    refused.end(5)
+    told = refused.errors
+    assert "app.py changed since" in told
+    assert "root.part: the run has a work (app:Work), the code has a flow" in told
+    assert "--drop-unfit" in told
+    going_on = stage.start("", "--resume", "--drop-unfit")
+    going_on.end(0)
+    assert printed(going_on) == ["n is 5"]

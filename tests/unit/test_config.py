@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning.app import config
-from lightning.app.config import Config, Resources
+from lightning.app.config import Config, Kept, Resources
 from lightning.app.errors import NotAllowedError, UsageError
 
 
@@ -124,4 +124,31 @@ class TestRefusals:
     def test_a_file_that_cannot_be_read_names_itself(self, tmp_path: Path) -> None:
         (tmp_path / "lightning.toml").symlink_to("lightning.toml")
         with pytest.raises(NotAllowedError, match=r"cannot read the configuration .*lightning\.toml"):
+            Config.load(tmp_path, {})
+
+
+class TestRuns:
+    def test_what_stays_of_the_past_has_defaults(self, tmp_path: Path) -> None:
+        assert Config.load(tmp_path, {}).runs == Kept(keep=100, keep_days=90, output=64_000_000)
+
+    def test_what_stays_of_the_past_can_be_said(self, tmp_path: Path) -> None:
+        write(tmp_path, "[runs]\nkeep = 10\nkeep_days = 7.5\noutput = '1GB'")
+        assert Config.load(tmp_path, {}).runs == Kept(10, 7.5, 1_000_000_000)
+        write(tmp_path, "[runs]\nkeep = 'all'\nkeep_days = 'all'\noutput = 0")
+        assert Config.load(tmp_path, {}).runs == Kept(None, None, 0)
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("runs = 3", r"lightning\.toml: runs must be a table of settings, not 3"),
+            ("[runs]\nkep = 3", r"runs\.kep is not a setting \(did you mean 'keep'\?\)"),
+            ("[runs]\nkeep = 0", r"runs\.keep must be a number of runs, 1 or more, or 'all', not 0"),
+            ("[runs]\nkeep_days = true", r"runs\.keep_days must be a number of days above 0, or 'all'"),
+            ("[runs]\noutput = 'much'", r"runs\.output must be gigabytes, such as 16, or a size"),
+            ("[runs]\noutput = false", r"runs\.output must be"),
+        ],
+    )
+    def test_a_wrong_setting_of_runs_names_itself(self, tmp_path: Path, text: str, said: str) -> None:
+        write(tmp_path, text)
+        with pytest.raises(UsageError, match=said):
             Config.load(tmp_path, {})

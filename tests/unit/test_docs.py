@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from lightning.app.config import Config, Resources
+from lightning.app.config import Config, Kept, Resources
 from lightning.app.core.compute import MACHINES, CloudCompute, resources
 from lightning.app.kernel.schedule import NAMES, Schedule
 
@@ -92,7 +93,25 @@ def test_every_sample_is_python(page: str) -> None:
         compile(block, page, "exec")
 
 
-@pytest.mark.parametrize("page", ["schedules.md", "configuration.md"])
+def test_the_defaults_of_runs_are_those_the_pages_tell() -> None:
+    from lightning.app import config
+
+    (text,) = blocks("runs.md", "toml")
+    assert config._kept(tomllib.loads(text)["runs"], "") == Kept()
+    page = (DOCS / "configuration.md").read_text()
+    told = dict(re.findall(r"^\| `(keep|keep_days|output)` \|.*\| `?\"?(\w+)\"?`? \|$", page, re.MULTILINE))
+    assert told == {"keep": "100", "keep_days": "90", "output": "64MB"}
+
+
+def test_every_state_of_a_run_is_told() -> None:
+    from typing import get_args
+
+    from lightning.app.journal.runs import State
+
+    assert {state.strip("`") for state, _ in rows("runs.md", "state")} == set(get_args(State))
+
+
+@pytest.mark.parametrize("page", ["schedules.md", "configuration.md", "runs.md"])
 def test_every_link_leads_somewhere(page: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text()):
+    for target in re.findall(r"\]\((?!https:)([^)#]+)", (DOCS / page).read_text()):
         assert (DOCS / target).exists()

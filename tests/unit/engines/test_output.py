@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning.app.engines.output import BOUND, PARTIAL, Relay, Source
+from lightning.app.journal.output import FOLDER, OutputReader, OutputWriter
 
 FAR = 1e12  # a time at which everything is due
 
@@ -309,3 +310,84 @@ def test_the_shared_description_keeps_its_flags(desk: Desk) -> None:
     os.write(work, b"line\n")
     desk.turn()
     assert not fcntl.fcntl(write, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
+# -- what is kept -------------------------------------------------------------------------------------
+
+
+class Kept:
+    """A desk whose relay keeps what named components print."""
+
+    def __init__(self, folder: Path, *secrets: str, masks: bool = False) -> None:
+        self.desk = Desk()
+        self.folder = folder
+        writer = OutputWriter(str(folder / FOLDER), BOUND, secrets, self.desk.notices.append)
+        self.desk.relay.keep(writer, masks=masks)
+
+    def component(self, name: str, *, flow: bool = False) -> int:
+        read, write = os.pipe()
+        self.desk.fds.append(write)
+        self.desk.relay.add(read, name=name, flow=flow)
+        return write
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        return [(line.component, line.stream, line.text) for line in OutputReader(self.folder).read()]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Kept]:
+    made = Kept(tmp_path)
+    yield made
+    made.desk.close()
+
+
+def test_what_is_on_the_terminal_is_kept_already(kept: Kept) -> None:
+    work = kept.component("root.work")
+    os.write(work, b"one\ntwo\n")
+    kept.desk.turn()
+    assert kept.desk.read() == b"one\ntwo\n"
+    assert kept.lines() == [("root.work", "both", "one"), ("root.work", "both", "two")]
+
+
+def test_two_pipes_are_two_streams_and_what_has_no_name_is_not_kept(kept: Kept) -> None:
+    pipes = [os.pipe() for _ in range(3)]
+    kept.desk.fds += [write for _, write in pipes]
+    kept.desk.relay.add(pipes[0][0], pipes[1][0], name="root.work")
+    kept.desk.relay.add_error(pipes[2][0])
+    for (_, write), text in zip(pipes, (b"to out\n", b"to err\n", b"nobody's\n"), strict=True):
+        os.write(write, text)
+    kept.desk.settle()
+    assert sorted(kept.lines()) == [("root.work", "err", "to err"), ("root.work", "out", "to out")]
+
+
+def test_what_a_terminal_does_not_take_is_kept(kept: Kept) -> None:
+    work = kept.component("root.work")
+    kept.desk.leave(kept.desk.out)
+    for number in range(3):
+        os.write(work, b"line %d\n" % number)
+        kept.desk.turn()
+    assert [text for _, _, text in kept.lines()] == ["line 0", "line 1", "line 2"]
+
+
+def test_a_secret_is_masked_where_it_is_kept_and_not_on_the_terminal(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, "canary")
+    work = kept.component("root.work")
+    os.write(work, b"can")
+    kept.desk.turn(FAR)
+    os.write(work, b"ary\n")
+    kept.desk.settle(FAR)
+    assert kept.desk.read() == b"canary\n"
+    assert kept.lines() == [("root.work", "both", "***")]
+    kept.desk.close()
+
+
+def test_where_the_terminal_is_a_file_that_is_kept_it_is_masked_too(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, "canary", masks=True)
+    work = kept.component("root.work")
+    for part in (b"a can", b"ary\nan open end: can"):
+        os.write(work, part)
+        kept.desk.settle(FAR)
+    kept.desk.leave(work)
+    kept.desk.settle(FAR)
+    assert kept.desk.read() == b"a ***\nan open end: can"
+    kept.desk.close()

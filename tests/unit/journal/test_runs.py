@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning.app.errors import ConflictError, JournalError, NotFoundError
-from lightning.app.journal.runs import Run, Runs, _id_at
+from lightning.app.journal.runs import Meta, Run, Runs, _id_at
 from lightning.app.journal.sqlite import SqliteJournal
 
 HOLDER = """
@@ -314,3 +316,175 @@ def test_locking_twice_is_the_same_as_once(runs: Runs) -> None:
 def test_a_run_is_named_as_asked_or_after_its_file(runs: Runs) -> None:
     assert runs.create("folder/train.py").meta.name == "train"
     assert runs.create("folder/train.py", (), "nightly").meta.name == "nightly"
+
+
+# -- by the beginning of an ID ------------------------------------------------------------------------
+
+
+def made(runs: Runs, run_id: str, *, days_ago: float = 0.0, reason: str = "stopped") -> Run:
+    """A run of that ID that ended so long ago."""
+    run = Run(runs.folder / run_id)
+    run.folder.mkdir(parents=True)
+    SqliteJournal.open(run.journal_path).close()
+    ended = time.time() - days_ago * 86400
+    meta = Meta(app_file="app.py", started_at=ended - 60, state="ended", ended_at=ended, reason=reason)
+    run._note(meta)
+    return run
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_if_no_other_begins_so(runs: Runs) -> None:
+    first = made(runs, "20261120-061530-k7q2")
+    second = made(runs, "20261121-061530-k7q2")
+    assert runs.find("20261120").id == first.id
+    assert runs.open("20261121-0").id == second.id
+    with pytest.raises(NotFoundError, match=f"2 runs begin with '2026'.*: {second.id}, {first.id}"):
+        runs.find("2026")
+    with pytest.raises(NotFoundError, match="no run ''"):
+        runs.find("")
+
+
+def test_without_a_name_the_newest_run_is_meant(runs: Runs) -> None:
+    with pytest.raises(NotFoundError, match=r"no runs yet\nStart one"):
+        runs.find()
+    made(runs, "20261120-061530-k7q2")
+    second = made(runs, "20261121-061530-k7q2")
+    assert runs.find().id == second.id
+
+
+# -- what a run is now --------------------------------------------------------------------------------
+
+
+def test_a_run_says_what_it_is_now(runs: Runs) -> None:
+    run = begun(runs)
+    assert run.state == "running"  # somebody is about to lock it
+    run.lock()
+    assert run.state == "running"
+    assert run.holder == os.getpid()
+    run.release()
+    assert run.state == "killed"
+    for reason, state in (
+        ("stopped", "ended"),
+        ("failed", "failed"),
+        ("signal", "interrupted"),
+        ("killed", "killed"),
+    ):
+        run.end(0, reason)
+        assert run.state == state
+
+
+def test_a_killed_run_was_last_seen_when_it_wrote_last(runs: Runs) -> None:
+    run = begun(runs)
+    os.utime(run.folder / "meta.json", (1, 1))
+    os.utime(run.journal_path, (5_000_000_000, 5_000_000_000))
+    assert run.last_seen == 5_000_000_000
+    run.end(0, "stopped")
+    assert run.last_seen == run.meta.ended_at
+
+
+def test_the_command_that_goes_on_with_a_run_names_what_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Runs().create("app.py", ["--lr", "0 1"])
+    assert run.resuming() == f"lightning run app app.py --resume {run.id} --app_args --lr '0 1'"
+    elsewhere = Runs("else where").create("app.py")
+    command = f"lightning run app app.py --resume {elsewhere.id} --runs-dir '{tmp_path}/else where'"
+    assert elsewhere.resuming() == command
+
+
+# -- deleting -----------------------------------------------------------------------------------------
+
+
+def test_a_deleted_run_is_gone_with_all_that_it_had(runs: Runs) -> None:
+    run, other = begun(runs), begun(runs)
+    (run.folder / "output").mkdir()
+    (run.folder / "output" / "000001.log").write_bytes(b"x" * 1000)
+    assert run.delete() > 1000
+    assert os.listdir(runs.folder) == [other.id]
+
+
+def test_a_live_run_is_not_deleted(runs: Runs) -> None:
+    run = begun(runs)
+    with holding(run) as holder:
+        with pytest.raises(
+            ConflictError, match=rf"is live: process {holder.pid} .*a live run is not deleted"
+        ):
+            run.delete()
+        assert run.journal_path.exists()
+        runs.prune(keep=1, days=0.0)
+        assert run.journal_path.exists()
+        holder.kill()
+
+
+def test_who_resumes_a_run_that_is_deleted_at_this_moment_is_told(runs: Runs) -> None:
+    run = begun(runs)
+    held = os.open(run.folder / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    told: list[Exception] = []
+    waits = threading.Event()
+
+    def resume() -> None:
+        waits.set()
+        try:
+            while True:
+                try:
+                    run.lock()
+                    return
+                except ConflictError:
+                    continue
+        except NotFoundError as error:
+            told.append(error)
+
+    resuming = threading.Thread(target=resume)
+    resuming.start()
+    waits.wait()
+    os.rename(run.folder, runs.folder / f".deleted-{run.id}")  # as ``delete`` does, with the lock held
+    os.close(held)
+    resuming.join()
+    assert "it has been deleted" in str(told[0])
+
+
+def test_a_deletion_that_was_cut_short_leaves_no_run_and_is_finished_by_the_next(runs: Runs) -> None:
+    run, other = begun(runs), begun(runs)
+    os.rename(run.folder, runs.folder / f".deleted-{run.id}")
+    assert [each.id for each in runs.all()] == [other.id]
+    runs.prune(keep=None, days=None)
+    assert os.listdir(runs.folder) == [other.id]
+
+
+# -- retention ----------------------------------------------------------------------------------------
+
+
+def test_the_newest_runs_stay_and_the_others_go(runs: Runs) -> None:
+    known = [made(runs, f"2026112{number}-061530-aaaa") for number in range(5)]
+    runs.prune(keep=2, days=None)
+    assert [run.id for run in runs.all()] == [known[4].id, known[3].id]
+
+
+def test_what_is_too_old_goes_whatever_it_is_and_however_few_there_are(runs: Runs) -> None:
+    made(runs, "20261120-061530-aaaa", days_ago=40)
+    made(runs, "20261121-061530-aaaa", days_ago=40, reason="signal")
+    young = made(runs, "20261122-061530-aaaa", days_ago=20)
+    runs.prune(keep=100, days=30)
+    assert [run.id for run in runs.all()] == [young.id]
+
+
+def test_an_interrupted_run_that_is_not_too_old_stays(runs: Runs) -> None:
+    interrupted = made(runs, "20261120-061530-aaaa", days_ago=5, reason="signal")
+    made(runs, "20261121-061530-aaaa", days_ago=4, reason="failed")
+    newest = made(runs, "20261122-061530-aaaa", days_ago=3)
+    runs.prune(keep=1, days=30)
+    assert [run.id for run in runs.all()] == [newest.id, interrupted.id]
+
+
+def test_a_run_that_somebody_is_about_to_lock_stays(runs: Runs) -> None:
+    starting = begun(runs)
+    made(runs, "20990101-061530-aaaa")
+    runs.prune(keep=1, days=None)
+    assert starting.journal_path.exists()
+
+
+def test_without_limits_everything_stays(runs: Runs) -> None:
+    made(runs, "20201120-061530-aaaa", days_ago=4000)
+    runs.prune(keep=None, days=None)
+    assert len(runs.all()) == 1

@@ -10,16 +10,18 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from lightning.app.cli.runs import HELP, Moment, as_json, complete_run, runs_dir
 from lightning.app.config import guess
 from lightning.app.errors import NotFoundError
 from lightning.app.journal.output import Line, OutputReader, files_of
 from lightning.app.journal.runs import Run, Runs
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 LOOK_EVERY = 0.1
 

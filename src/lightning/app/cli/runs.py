@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from lightning.app.journal.runs import RUNS_DIR, Runs
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -34,6 +36,8 @@ def as_json(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def complete_run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The IDs that begin so, for the shell, each with what a person knows it by."""
+    from click.shell_completion import CompletionItem  # only a shell's tab key pays for it
+
     runs = Runs(context.params.get("runs_dir") or RUNS_DIR)
     return [
         CompletionItem(run.id, help=f"{run.meta.name}, {run.state}")

@@ -7,8 +7,8 @@ those bytes are held back until more has come.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from typing import AnyStr
 
 MASK = "***"
 _MASK = MASK.encode()
@@ -23,24 +23,15 @@ class Mask:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in _forms(secret)}
-        self._texts = sorted(forms, key=len, reverse=True)  # the longer first: one may be a part of another
+        self._texts = sorted(forms)
         self._forms = [form.encode(errors="surrogateescape") for form in self._texts]
 
-    def __bool__(self) -> bool:
-        return bool(self._forms)
-
     def __call__(self, text: str) -> str:
-        for form in self._texts:
-            if form in text:
-                text = text.replace(form, MASK)
-        return text
+        return _masked(text, self._texts, MASK)
 
     def whole(self, data: bytes) -> bytes:
         """All of it masked, where nothing follows."""
-        for form in self._forms:
-            if form in data:
-                data = data.replace(form, _MASK)
-        return data
+        return _masked(data, self._forms, _MASK)
 
     def cut(self, data: bytes) -> tuple[bytes, bytes]:
         """What can be let go, masked, and the end that may be the beginning of a secret."""
@@ -72,7 +63,30 @@ class Mask:
         return None
 
 
+def _masked(data: AnyStr, forms: list[AnyStr], mask: AnyStr) -> AnyStr:
+    """What is covered by secrets becomes one mask, also where one begins inside another."""
+    places = []
+    for form in forms:
+        at = data.find(form)
+        while at >= 0:
+            places.append((at, at + len(form)))
+            at = data.find(form, at + 1)
+    if not places:
+        return data
+    pieces: list[AnyStr] = []
+    after = 0
+    places.sort()
+    for begin, end in places:
+        if begin >= after:
+            pieces += [data[after:begin], mask]
+        after = max(after, end)
+    pieces.append(data[after:])
+    return data[:0].join(pieces)
+
+
 def _forms(secret: str) -> Iterable[str]:
+    import json  # only those who have secrets pay for it
+
     bare = secret.strip()
     if not bare:
         return

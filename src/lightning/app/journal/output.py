@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from lightning.app.journal.masking import Mask
+if TYPE_CHECKING:
+    from lightning.app.journal.masking import Mask
 
 FOLDER = "output"
 _FILES = 8  # the bound is kept to by whole files
@@ -39,7 +40,11 @@ class OutputWriter:
     def __init__(
         self, folder: str, bound: int, secrets: Sequence[str], notice: Callable[[str], None]
     ) -> None:
-        self.mask = Mask(secrets)
+        self.mask: Mask | None = None
+        if secrets:
+            from lightning.app.journal.masking import Mask  # not on the way to every app's first line
+
+            self.mask = Mask(secrets)
         self._folder = folder
         self._bound = bound
         self._notice = notice
@@ -130,7 +135,7 @@ class Track:
 
     def add(self, data: bytes) -> bytes:
         """Keep it; answers what was kept of it, masked."""
-        if self._writer.mask:
+        if self._writer.mask is not None:
             data, self._held = self._writer.mask.cut(self._held + data)
         if data:
             self._keep(data)
@@ -138,8 +143,9 @@ class Track:
 
     def end(self) -> bytes:
         """The process has closed it; answers what had been held back."""
-        data, self._held = self._writer.mask.whole(self._held), b""
-        if data:
+        data, self._held = self._held, b""
+        if data and self._writer.mask is not None:
+            data = self._writer.mask.whole(data)
             self._keep(data)
         if self._open:
             self._keep(b"\n")

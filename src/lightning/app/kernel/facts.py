@@ -231,6 +231,13 @@ class EndAsked(Fact, frozen=True, tag=23):
     raised: bool = False
 
 
+class Forgotten(Fact, frozen=True, tag=24):
+    """A call that has not finished is dropped: the code of a resumed run no longer takes its arguments."""
+
+    path: str
+    number: int
+
+
 AnyFact = (
     EpochBegan
     | Made
@@ -255,6 +262,7 @@ AnyFact = (
     | PassesIdled
     | PassWentOn
     | EndAsked
+    | Forgotten
 )
 
 _encoder = msgspec.msgpack.Encoder()

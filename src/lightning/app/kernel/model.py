@@ -330,6 +330,21 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         life.enter("failed", at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message)
 
 
+def _forgotten(model: Model, fact: f.Forgotten, at: float) -> None:
+    life = model.works[fact.path]
+    call = next(each for each in [*life.unfinished(), *life.latest.values()] if each.number == fact.number)
+    if life.latest.get(call.key) is call:
+        del life.latest[call.key]
+    if call.phase is Phase.FAILED:
+        return
+    if life.running is call:
+        life.running = None
+    else:
+        life.queue.remove(call)
+    if life.running is None and not life.queue:
+        life.enter("stopped", at)
+
+
 # -- processes ------------------------------------------------------------------------------------
 
 
@@ -457,4 +472,5 @@ _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.PassesIdled: _told,
     f.PassWentOn: _told,
     f.EndAsked: _told,
+    f.Forgotten: _forgotten,
 }

@@ -12,7 +12,6 @@ from contextlib import suppress
 
 from lightning.app.config import Kept
 from lightning.app.journal.runs import Run, Runs
-from lightning.app.runtime import record
 from lightning.app.runtime.options import Options
 
 BEGIN_AFTER = 0.3
@@ -44,6 +43,8 @@ class Aside:
         Runs(self._run.folder.parent).prune(self._kept.keep, self._kept.keep_days)
 
     def _record(self) -> None:
+        from lightning.app.runtime import record  # here, where nobody waits for it
+
         options, folder = self._options, self._run.folder
         before = record.records(folder)
         mine = record.taken(

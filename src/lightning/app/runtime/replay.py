@@ -366,7 +366,7 @@ class Replay:
         if self._difference is None:
             self._joining = True
             with suppress(PassEnds):
-                Tree(self._root, self._ledger, self._config, self._mirror).join()
+                Tree(self._root, self._ledger, self._config, self._mirror, drop_unfit=True).join()
             self._joining = False
 
     def _made_app(self) -> LightningApp:

@@ -19,7 +19,14 @@ from lightning.app.core.app import LightningApp
 from lightning.app.engines import orphans
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
-from lightning.app.errors import ConflictError, EngineError, JournalError, LightningError, NotFoundError
+from lightning.app.errors import (
+    CodeChangedError,
+    ConflictError,
+    EngineError,
+    JournalError,
+    LightningError,
+    NotFoundError,
+)
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
@@ -89,6 +96,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
             )
     else:
         opened = _to_resume(runs, options, interrupted)
+        _say_changes(opened, options, log)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
     place = None
     try:
@@ -100,7 +108,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     except StoppedEarly:
         opened.note_end(0, "signal")
         raise
-    except (EngineError, JournalError):
+    except (EngineError, JournalError, CodeChangedError):
         _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
         raise
     except BaseException:
@@ -130,6 +138,7 @@ def _run(
         log=log,
         devices=tuple(devices()),
         until_idle=options.until_idle,
+        drop_unfit=options.drop_unfit,
     )
     runtime.performer.app_file = os.path.abspath(options.file)
     runtime.performer.app_module = module
@@ -153,6 +162,19 @@ def _note_end(opened: Run, reason: str) -> None:
         opened.note_end(1, reason)
 
 
+def _say_changes(run: Run, options: Options, log: Log) -> None:
+    """Name the files that are not what they were when the run was started or resumed last."""
+    from lightning.app.runtime import record  # only a resume pays for it
+
+    known = record.records(run.folder)
+    if not known:
+        return
+    before = known[-1].code
+    now = record.code_of(options.file, before)
+    if changed := [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]:
+        log.info(f"{', '.join(changed)} changed since run {run.id} began: going on with the new code")
+
+
 def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
     """End what runs that were killed have left: processes that had made sessions of their own.
 
@@ -161,16 +183,12 @@ def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
     newest = None
     for run in runs.all()[:SWEPT]:
         meta = run.meta
-        if meta.state == "running":
-            if time.time() - meta.started_at < JUST_BEGUN and not (run.folder / "lock").exists():
-                continue
-            try:
+        if meta.state == "running" and time.time() - meta.started_at > JUST_BEGUN and not run.live:
+            with suppress(LightningError):  # somebody resumes it at this moment, or it is not ours
                 run.lock()
-            except LightningError:
-                continue  # it is live, somebody resumes it at this moment, or it is not ours
-            orphans.sweep(run.id)
-            _note_end(run, "killed")
-            run.release()
+                orphans.sweep(run.id)
+                _note_end(run, "killed")
+                run.release()
         if newest is None and _is_of(meta, options) and run.interrupted:
             newest = run
     return newest
