@@ -230,14 +230,13 @@ def test_an_edit_is_found_in_its_turn_with_both_sides_and_the_line(
 
 def test_a_difference_deep_within_a_long_value_is_shown() -> None:
     class Long(L.LightningFlow):
-        last = 1
+        _between = 7
 
         def run(self) -> None:
-            self.numbers = [*range(500), type(self).last_number, *range(500)]
+            self.numbers = [*range(500), self._between, *range(500)]
 
-    Long.last_number = 7
     journal = recorded(lambda: Long())
-    Long.last_number = 8
+    Long._between = 8
     difference = replayed(journal, lambda: Long()).difference
     assert difference is not None
     assert "499, 7, 0" in difference.recorded
@@ -246,7 +245,7 @@ def test_a_difference_deep_within_a_long_value_is_shown() -> None:
 
 def test_an_endless_wait_is_a_difference() -> None:
     class Waits(Sums):
-        least = 2
+        _least = 2
 
         def run(self) -> None:
             self.two.run(2)
@@ -256,11 +255,11 @@ def test_an_endless_wait_is_a_difference() -> None:
 
         @property
         def bound(self) -> int:
-            return type(self).least
+            return type(self)._least
 
     journal = recorded(lambda: Waits())
     assert replayed(journal, lambda: Waits()).difference is None
-    Waits.least = 3
+    Waits._least = 3
     difference = replayed(journal, lambda: Waits()).difference
     assert difference is not None
     assert difference.replayed == "the pass waits here for what does not come"
