@@ -90,6 +90,12 @@ class CodeChangedError(LightningError):
         )
 
 
+class CompactedError(JournalError):
+    """A part of a run's history was asked for that is no longer kept. Says where history begins."""
+
+    exit_code = 3
+
+
 class EngineError(LightningError):
     """A place for works could not be started or was lost."""
 
