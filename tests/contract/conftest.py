@@ -58,5 +58,5 @@ def _replays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
             continue
         journal.reopen()
         build = iter(apps)
-        report = Replay(journal.read, lambda build=build: next(build), Config(timezone=timezone)).run()
+        report = Replay(journal, lambda build=build: next(build), Config(timezone=timezone)).run()
         assert report.difference is None

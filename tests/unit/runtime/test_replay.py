@@ -21,7 +21,7 @@ from tests.unit.runtime.programs import Programmed, drawn
 
 
 def replayed(journal: MemoryJournal, make: Callable[[], Any]) -> Report:
-    return replay(journal.read, lambda: L.LightningApp(make()))
+    return replay(journal, lambda: L.LightningApp(make()))
 
 
 def recorded(make: Callable[[], Any], hours: int = 0, beats: int = 0) -> MemoryJournal:

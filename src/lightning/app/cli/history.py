@@ -52,7 +52,10 @@ def history(
             write(f"{moment(event.at)}  {event.turn:>6}  {event.by:<7}  {event.text}{conflict}\n")
 
     with closing(SqliteJournal.reader(opened.journal_path)) as journal, suppress(BrokenPipeError):
-        events = told.events(journal.read(), since)
+        first = journal.first
+        if first > 1:
+            click.echo(f"The history before turn {first} is compacted and cannot be told", err=True)
+        events = told.events(journal.read(first - 1), since)
         some = False
         for event in events if tail is None else deque(events, maxlen=tail):
             some = True
@@ -68,7 +71,7 @@ def _refuse_unknown(about: str, journal: SqliteReader, run: str) -> None:
     from lightning.app.runtime.history import History
 
     everything = History()
-    for _ in everything.events(journal.read()):
+    for _ in everything.events(journal.read(journal.first - 1)):
         pass
     known = sorted(everything.known)
     if not any(each == about or each.startswith(about + ".") for each in known):

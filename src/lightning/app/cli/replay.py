@@ -53,7 +53,7 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
         if not prints:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
-        report = replay_run(journal.read, of_file(file, meta.arguments), config)
+        report = replay_run(journal, of_file(file, meta.arguments), config)
     if as_json:
         click.echo(json.dumps({"run": opened.id, **asdict(report)}))
     else:

@@ -7,33 +7,25 @@ run does.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from lightning.app.errors import NotFoundError, UsageError
-from lightning.app.journal.journal import Turn
+from lightning.app.journal.journal import Reader
+from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.kernel.facts import Fact, Made, decode_turn, encode_turn
-from lightning.app.kernel.model import Call, Component, Model, WorkLife, fold
+from lightning.app.kernel.model import Call, Component, Model, WorkLife
+from lightning.app.kernel.snapshot import dump, load
 from lightning.app.kernel.values import unpack
 
 COPIED_AT_ONCE = 1000
-
-
-class Readable(Protocol):
-    """A journal, as far as the past is concerned."""
-
-    @property
-    def last(self) -> int: ...
-
-    def read(self, after: int = 0) -> Iterator[Turn]: ...
 
 
 @dataclass(frozen=True)
@@ -53,43 +45,35 @@ class Past:
     model: Model
 
 
-def turn_of(journal: Readable, point: Point) -> int:
+def turn_of(journal: Reader, point: Point) -> int:
     """The number of the last turn that belongs to the point."""
-    last = journal.last
+    first, last = journal.first, journal.last
     if point.at is not None:
         turn = 0
-        for each in journal.read():
+        for each in journal.read(first - 1):
             if each.at <= point.at:  # a clock may have been set back: the last that fits counts
                 turn = each.seq
             elif not turn:
+                began = "the run began" if first == 1 else "what is kept of the run's history begins"
                 raise NotFoundError(
-                    f"the run began at {moment(each.at)}, which is after {moment(point.at)}: name a later time"
+                    f"{began} at {moment(each.at)}, which is after {moment(point.at)}: name a later time"
                 )
         return turn
     if point.turn is None:
         return last
-    if not 1 <= point.turn <= last:
-        raise NotFoundError(f"the run has no turn {point.turn}: it has the turns 1 to {last}")
+    if not first <= point.turn <= last:
+        has = "it has" if first == 1 else "what is kept of its history are"
+        raise NotFoundError(f"the run has no turn {point.turn}: {has} the turns {first} to {last}")
     return point.turn
 
 
-def past_of(journal: Readable, point: Point | None = None) -> Past:
+def past_of(journal: Reader, point: Point | None = None) -> Past:
     """How the run was at that point; as it is now without one."""
     turn = turn_of(journal, point or Point())
     if not turn:
         raise UsageError("this run has recorded no turn yet")
-    at = 0.0
-
-    def until() -> Iterator[tuple[float, list[Any]]]:
-        nonlocal at
-        for each in journal.read():
-            if each.seq > turn:
-                return
-            at = each.at
-            yield each.at, decode_turn(each.facts)
-
-    model = fold(until())
-    return Past(turn, at, model)
+    at = next(journal.read(turn - 1)).at
+    return Past(turn, at, recover(journal, turn).model)
 
 
 def state_at(run: Run, point: Point | None = None) -> Past:
@@ -217,11 +201,14 @@ def fork(
     return run
 
 
-def _copy(journal: Readable, path: Path, turn: int, renaming: Renaming) -> None:
+def _copy(journal: Reader, path: Path, turn: int, renaming: Renaming) -> None:
     """The turns up to that one, with the times and epochs that they had. The file is there whole, or not at all."""
     fresh = path.with_name(path.name + ".new")
+    first = journal.first
     target: SqliteJournal | None = None
-    for each in journal.read():
+    if first > 1 and (base := journal.newest(first - 1)) is not None:
+        target = SqliteJournal.begin(fresh, base._replace(model=renaming.snapshot(base.model)))
+    for each in journal.read(first - 1):
         if each.seq > turn:
             break
         if target is None or target.epoch != each.epoch:
@@ -251,13 +238,28 @@ class Renaming:
         after = [self.fact(fact) for fact in before]
         return facts if after == before else encode_turn(after)
 
+    def snapshot(self, model: bytes) -> bytes:
+        return dump(self.model(load(model)))
+
+    def model(self, model: Model) -> Model:
+        self._learn(model.components["root"].cls)
+        if self._before and self._before != self._now:
+            for each in model.components.values():
+                each.cls = self._name(each.cls)
+                if each.origin is not None:
+                    each.origin = self._origin(each.origin, each.kind)
+        return model
+
+    def _learn(self, root: str) -> None:
+        module = root.partition(":")[0]
+        own = module == "__main__" or module.removesuffix("_app") == self._stem
+        self._before = module if own else ""
+
     def fact(self, fact: Fact) -> Fact:
         if not isinstance(fact, Made):
             return fact
         if fact.path == "root":
-            module = fact.cls.partition(":")[0]
-            own = module == "__main__" or module.removesuffix("_app") == self._stem
-            self._before = module if own else ""
+            self._learn(fact.cls)
         if not self._before or self._before == self._now:
             return fact
         origin = None if fact.origin is None else self._origin(fact.origin, fact.kind)

@@ -29,12 +29,13 @@ from lightning.app.core.component import Component
 from lightning.app.core.flow import PassEnds
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import UsageError
-from lightning.app.journal.journal import Turn
+from lightning.app.journal.journal import Reader, Turn
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.model import Model, evolve
 from lightning.app.kernel.passes import Passes
+from lightning.app.kernel.snapshot import load
 from lightning.app.kernel.values import same
 from lightning.app.kernel.works import Works
 from lightning.app.runtime import loader, sentences
@@ -56,8 +57,6 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]+")
 
 Build = Callable[[], LightningApp]
 """Makes the app anew, as a new process would."""
-Read = Callable[[], Iterable[Turn]]
-"""Reads the journal, from its beginning."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,7 @@ class Report:
     passes: int
     compared: int  # requests of the flow that were the same
     difference: Difference | None = None
+    first: int = 1  # the first turn that is kept, when the history before it was compacted
 
     def told(self, record: str) -> str:
         """In words. ``record`` names what was replayed."""
@@ -87,7 +87,7 @@ class Report:
         if differs is None:
             return (
                 f"{record}: no difference in {self.turns} turns, {self.passes} passes, {self.compared} requests "
-                "of the flow"
+                "of the flow" + (f", from turn {self.first} on" if self.first > 1 else "")
             )
         lines = [
             f"{record} differs at turn {differs.turn}, {moment(differs.at)}",
@@ -99,6 +99,11 @@ class Report:
             where = differs.where if near.startswith("..") else near
             lines.append(f"  at:       {where}: {differs.line}")
         lines.append(f"Before that, {self.compared} requests of the flow were the same")
+        if self.first > 1:
+            lines.append(
+                f"(The history before turn {self.first} is compacted: what attributes with an underscore held then "
+                "is not known, and may be the reason)"
+            )
         return "\n".join(lines)
 
 
@@ -203,15 +208,15 @@ def of_file(file: str | os.PathLike[str], arguments: Sequence[str] = ()) -> Buil
     return build
 
 
-def replay(read: Read, build: Build, config: Config | None = None) -> Report:
-    """Replay the turns that ``read`` gives, and say whether the flow asks for the same.
+def replay(journal: Reader, build: Build, config: Config | None = None) -> Report:
+    """Replay the turns of the journal, and say whether the flow asks for the same.
 
     When in its turn a pass looked at the clock is not recorded, only how long the passes took. So what differs
     is tried again with looks at the end, and in the middle.
     """
     reports: list[Report] = []
     for share in (0.0, 1.0, 0.5):
-        reports.append(Replay(read, build, config, share).run())
+        reports.append(Replay(journal, build, config, share).run())
         if reports[-1].difference is None:
             break
     return max(reports, key=lambda report: (report.difference is None, report.compared))
@@ -220,15 +225,21 @@ def replay(read: Read, build: Build, config: Config | None = None) -> Report:
 class Replay:
     """One replay of one record. ``late``: where between its turn's beginning and end a pass finds itself."""
 
-    def __init__(self, read: Read, build: Build, config: Config | None = None, late: float = 0.0) -> None:
+    def __init__(
+        self, journal: Reader, build: Build, config: Config | None = None, late: float = 0.0
+    ) -> None:
         self._late = late
-        self._read = read
+        self._renaming = Renaming("", "")
+        self._journal = journal
+        self._first = journal.first
+        self._base = journal.newest(self._first - 1) if self._first > 1 else None
         self._build = build
         self._config = config or Config()
-        self._rows = self._taken_apart(read())
+        self._rows = self._taken_apart(journal.read(self._first - 1))
         self._next = next(self._rows, None)
         self._time = RecordedTime(self._slept)
-        self._model = Model()
+        self._model = self._beginning()
+        self._ledger = _Comparing(self._model, self._compare)
         self._row = _Row(0, 0.0, ())
         self._due = 0  # passes that have yet to come to their end in this turn
         self._joining = False
@@ -237,18 +248,25 @@ class Replay:
         self._sleep = 0.0
         self._turns = self._passes_run = self._compared = 0
         self._difference: Difference | None = None
-        self._renaming = Renaming("", "")
 
     def run(self) -> Report:
         if self._next is None:
             raise UsageError("there is nothing to replay: this run has recorded no turn")
         with self._time:
+            if self._base is not None:
+                row = _Row(self._base.seq, self._base.at, ())
+                self._enter(row)
+                self._begin(row)
             while self._next is not None and self._difference is None:
                 if self._next.starts:
                     self._begin(self._take())
                 else:
                     self._play(self._next)
-        return Report(self._turns, self._passes_run, self._compared, self._difference)
+        return Report(self._turns, self._passes_run, self._compared, self._difference, self._first)
+
+    def _beginning(self) -> Model:
+        """What the journal's first turn finds."""
+        return Model() if self._base is None else self._renaming.model(load(self._base.model))
 
     # -- turns ------------------------------------------------------------------------------------
 
@@ -274,8 +292,7 @@ class Replay:
         self._now = at
         self._time.move(at + self._late * self._took())
         self._since, self._sleep = perf_counter(), 0.0
-        if self._model.epoch:
-            self._ledger.at = at
+        self._ledger.at = at
 
     def _took(self) -> float:
         """Seconds that passes took in this turn; not beyond the next one's beginning."""
@@ -345,12 +362,14 @@ class Replay:
         app = self._made_app()
         self._root = app.root
         recorded = {fact.path: fact for fact in row.facts if isinstance(fact, f.Made)}
-        if self._root.name in recorded:
-            before, now = recorded[self._root.name].cls.partition(":")[0], type(self._root).__module__
-            self._renaming = Renaming(before.removesuffix("_app"), now)
+        known = recorded.get(self._root.name) or self._model.components[self._root.name]
+        before, now = known.cls.partition(":")[0], type(self._root).__module__
+        self._renaming = Renaming(before.removesuffix("_app"), now)
+        if not row.facts:
+            self._renaming.model(self._model)
         if self._undone:
-            self._undone, self._model = False, Model()
-            for turn in self._read():
+            self._undone, self._model = False, self._beginning()
+            for turn in self._journal.read(self._first - 1):
                 if turn.seq == row.seq:
                     break
                 for fact in f.decode_turn(turn.facts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.errors import NotFoundError
-from lightning.app.journal.journal import Turn
+from lightning.app.journal.journal import Reader
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.runtime.replay import Build, Report, of_file, replay
@@ -60,16 +60,16 @@ class Records:
             build, config = _maker(app), Config()
         if timezone is not None:
             config = replace(config, timezone=timezone)
-        report = replay(self._turns(record), build, config)
+        report = replay(self._opened(record), build, config)
         if report.difference is not None:
             pytest.fail(
                 report.told("The record" if isinstance(record, MemoryJournal) else str(record)), pytrace=False
             )
         return report
 
-    def _turns(self, record: str | Path | MemoryJournal) -> Callable[[], Iterable[Turn]]:
+    def _opened(self, record: str | Path | MemoryJournal) -> Reader:
         if isinstance(record, MemoryJournal):
-            return record.read
+            return record
         path = Path(record)
         path = path / "journal.sqlite" if path.is_dir() else path
         if not path.is_file():
@@ -82,7 +82,7 @@ class Records:
             shutil.copy(each, copy)
         reader = SqliteJournal.reader(copy / path.name)
         self._stack.callback(reader.close)
-        return reader.read
+        return reader
 
 
 def _maker(make: Callable[[], Any]) -> Build:
