@@ -122,9 +122,6 @@ class History:
                 yield event("work", "returned", text, call=fact.number, value=plain(unpack(fact.value)))
             case f.CallFailed():
                 yield event("work" if fact.seq else "runtime", "failed", _failed(fact), call=fact.number)
-            case f.Forgotten():
-                text = f"{path}: call {fact.number} is dropped, as the code no longer takes it"
-                yield event("start", "forgotten", text, call=fact.number)
             case f.Placed():
                 on = f" with GPU {', '.join(map(str, fact.devices))}" if fact.devices else ""
                 yield event("runtime", "placed", f"{path}: a process is started{on}")

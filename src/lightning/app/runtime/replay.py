@@ -28,7 +28,7 @@ from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
 from lightning.app.core.flow import PassEnds
 from lightning.app.core.work import LightningWork
-from lightning.app.errors import UsageError
+from lightning.app.errors import LightningError, UsageError
 from lightning.app.journal.journal import Reader, Turn
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import SET
@@ -384,8 +384,12 @@ class Replay:
             self._compare_beginning(recorded)
         if self._difference is None:
             self._joining = True
-            with suppress(PassEnds):
-                Tree(self._root, self._ledger, self._config, self._mirror, drop_unfit=True).join()
+            try:
+                Tree(self._root, self._ledger, self._config, self._mirror).join()
+            except PassEnds:
+                pass  # it is a difference, and reported
+            except LightningError as err:
+                self._report("", "another tree of components", str(err))
             self._joining = False
 
     def _made_app(self) -> LightningApp:

@@ -156,8 +156,6 @@ def joined(fact: f.Fact) -> str:
             return f"no {fact.path}"
         case f.Configured():
             return f"{fact.path} with {fact.options}"
-        case f.Forgotten():
-            return f"{fact.path}: call {fact.number} does not fit"
     return asked(fact)
 
 
