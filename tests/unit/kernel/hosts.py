@@ -164,7 +164,7 @@ class Host:
                 self.finish(
                     m.Returned(call.call, pack(rng.choice((rng.randrange(100), None, [1, {"x": 2}]))))
                 )
-            case 10 if rng.random() < 0.4:
+            case 10 if rng.random() < 0.8:
                 self.finish(m.Raised(call.call, "ValueError", "no", "..."))
             case 11:
                 self.say(m.Noticed("slow"))

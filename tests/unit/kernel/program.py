@@ -6,7 +6,6 @@ go back to the last commit when the runtime is killed, as a flow's state does.
 
 from __future__ import annotations
 
-import copy
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -393,10 +392,10 @@ class Flow:
         """Read an attribute again: what waits comes in, and what the pass holds does not change."""
         states = [component.state for component in self.model.components.values()]
         held = [value for state in states for value in state.values() if isinstance(value, list | dict)]
-        looked = copy.deepcopy(held)
+        looked = repr(held)
         self.let_others_in = True
         self.enter_waiting()
         self.mark = self.book.copy()
-        assert network.same(held, looked), "a container changed in the hands of the pass"
+        assert repr(held) == looked, "a container changed in the hands of the pass"
         if self.passes.works.ending:
             raise Blocked

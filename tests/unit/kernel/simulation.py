@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,16 +19,15 @@ from msgspec.structs import replace
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel import orders as o
-from lightning.app.kernel.delta import conflicts
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import FINISHED, Process
-from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.model import Call, Model, fold
+from lightning.app.kernel.model import Call, Model, WorkLife, fold
 from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.values import canonical, pack
 from lightning.app.kernel.works import Works
 from tests.unit.kernel.hosts import Host, first_state, some_change
 from tests.unit.kernel.network import same
+from tests.unit.kernel.overwrites import Overwrites
 from tests.unit.kernel.page import Page
 from tests.unit.kernel.program import Book, Flow, Program
 from tests.unit.kernel.witness import Witness
@@ -37,49 +35,10 @@ from tests.unit.kernel.witness import Witness
 DEVICES = (0, 1)
 KILLS = 0.01
 SEEN_BY_THE_FLOW = f.Changed | f.Returned | f.CallFailed | f.Up | f.Gone
-NEVER = 2**63
 
 
 class Killed(Exception):
     """The runtime was killed."""
-
-
-@dataclass(eq=False)
-class Foreign:
-    """A write of the flow or the page to a work that has a process."""
-
-    delta: Delta
-    seq: int = NEVER  # of the message that carries it; it may never be sent
-    overwritten: bool = False
-
-
-class Overwrites:
-    """Who overwrote what, in the order of the runtime: the books by which no conflict goes unseen."""
-
-    def __init__(self) -> None:
-        self.foreign: dict[int, list[Foreign]] = {}  # by incarnation, in order
-
-    def wrote(self, incarnation: int, delta: Delta) -> None:
-        self.foreign.setdefault(incarnation, []).append(Foreign(delta))
-
-    def sent(self, incarnation: int, seq: int, deltas: list[Delta]) -> None:
-        last = self.foreign[incarnation][-1]
-        assert deltas == [last.delta]
-        last.seq = seq
-
-    def changed(self, host: Host, fact: f.Changed) -> None:
-        """Marked must be what overwrites a foreign write that its writer had not read, and nothing else may be."""
-        foreign = self.foreign.get(host.incarnation, [])
-        for position, (delta, basis) in enumerate(zip(fact.deltas, host.bases[fact.seq], strict=True)):
-            met = [each for each in foreign if conflicts(delta, each.delta)]
-            unread = [each for each in met if each.seq > basis]
-            told = f"{fact.path}: {delta} after looking at {basis}, over {unread}"
-            if position in fact.conflicts:
-                assert unread, f"{told}: marked, but all of it was in order"
-            else:
-                assert all(each.overwritten for each in unread), f"{told}: a conflict unseen"
-            for each in met:
-                each.overwritten = True
 
 
 class WatchedLedger(Ledger):
@@ -103,9 +62,10 @@ class World:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
+        self.rough = rng.random() < 0.5  # or a world in which little goes wrong, and much goes on at once
         self.program = Program(rng)
         self.options = {path: self.some_options() for path in self.program.works}
-        self.frail = {path for path in self.program.works if rng.random() < 0.25}
+        self.frail = {path for path in self.program.works if self.rough and rng.random() < 0.35}
         self.log: list[tuple[float, list[f.AnyFact]]] = []
         self.uncommitted: list[tuple[float, list[f.AnyFact], list[o.Order]]] = []
         self.hosts: dict[int, Host] = {}  # by incarnation
@@ -130,7 +90,7 @@ class World:
         return f.WorkOptions(
             parallel=rng.random() < 0.6,
             cache_calls=rng.random() < 0.7,
-            raise_exception=rng.random() < 0.2,
+            raise_exception=rng.random() < (0.25 if self.rough else 0.05),
             retries=rng.choice((0, 0, 1, 2)),
             timeout=rng.choice((None, None, 50.0)),
             on_crash=rng.choice(("rerun", "rerun", "fail")),
@@ -218,6 +178,7 @@ class World:
     def take_in(self) -> None:
         rng = self.rng
         for host in self.gone[-3:] if rng.random() < 0.3 else ():  # an old process speaks up
+            self.works.acknowledged(host.path, host.incarnation, host.received)
             if host.delivered:
                 self.take(host, rng.choice(host.delivered))
         talkers = [host for host in self.hosts.values() if host.outbox]
@@ -255,13 +216,20 @@ class World:
         before = len(self.ledger.facts)
         life = self.ledger.model.works.get(host.path)
         heard = life is not None and life.incarnation == host.incarnation and seq > life.seen
+        fails = heard and isinstance(message, m.Broken) and self.is_needed(life)
         with self.news_for_the_flow():
             self.works.take(host.path, host.incarnation, seq, acknowledged, message)
         for fact in self.ledger.facts[before:]:
             if isinstance(fact, f.Changed) and not self.flow.raised:
                 self.overwrites.changed(host, fact)
+        if fails:
+            assert len(self.ledger.facts) > before, f"{host.path}: it cannot begin, and nothing follows"
         if isinstance(message, m.Noticed) and heard and host.incarnation in self.hosts:
             assert self.ledger.orders[-1:] == [o.Notice(host.path, message.message)]
+
+    def is_needed(self, life: WorkLife | None) -> bool:
+        """Whether somebody waits for the process that is starting."""
+        return life is not None and life.process is Process.STARTING and bool(life.queue or life.wanted)
 
     def exited(self, host: Host) -> None:
         assert host.ended is not None
@@ -340,6 +308,8 @@ class World:
                 self.begin_end()
 
     def perhaps_killed(self, chance: float = KILLS) -> None:
+        if not self.rough:
+            chance /= 5
         if not self.calm and self.rng.random() < chance:
             raise Killed
 
@@ -393,13 +363,14 @@ class World:
                 for host in [each for each in self.hosts.values() if each.ended is None]:
                     while host.inbox and rng.random() < 0.6:
                         host.hear()
-                    if rng.random() < 0.8:
-                        host.act(rng)
+                    for _ in range(rng.randrange(4)):
+                        if host.ended is None:
+                            host.act(rng)
             case 5:
                 self.now += rng.choice((0.1, 1.0, 30.0, 3600.0))
             case 6 if rng.random() < 0.1:
                 self.jump(rng.choice((-86400.0, -3600.0, 86400.0)))
-            case 7 if self.hosts and rng.random() < 0.2:
+            case 7 if self.hosts and rng.random() < (0.3 if self.rough else 0.1):
                 self.kill(rng.choice(list(self.hosts.values())))
             case 8:
                 self.page.hear(rng)
@@ -423,7 +394,7 @@ class World:
         for _ in range(steps):
             try:
                 self.step()
-                if self.rng.random() < 0.05:
+                if self.rng.random() < 0.03:
                     self.check_fold()
                     self.check_agreement()
             except Killed:
@@ -501,6 +472,9 @@ class World:
         if not (self.ledger.facts or self.uncommitted or self.flow.raised):
             live, folded = snapshot(self.ledger.model), snapshot(fold(self.log))
             assert folded == live, f"the fold differs:\n{folded}\n{live}"
+            for path, life in self.ledger.model.works.items():
+                told = list(life.statuses), life.asked, life.successes, life.failures, life.timeouts
+                assert told == self.witness.works[path].told, f"{path}: {told}"
 
     def check_settled(self) -> None:
         """Whoever can go on does."""

@@ -52,7 +52,6 @@ KINDS: dict[type[f.Fact], Any] = {
     f.PassesIdled: (numbers, times, times),
     f.PassWentOn: (numbers, times),
     f.EndAsked: (texts, numbers, texts, texts, st.booleans()),
-    f.Forgotten: (texts, numbers),
 }
 
 

@@ -439,3 +439,39 @@ def test_what_runs_or_waits_is_cancelled_and_what_is_finished_stays() -> None:
     stage.works.stop(W)
     assert (done.phase, call.phase) == (Phase.SUCCEEDED, Phase.CANCELLED)
     assert stage.life().latest == {b"done": done}
+
+
+def test_a_failure_of_another_call_is_not_taken_for_that_of_this_one() -> None:
+    stage = Stage()
+    call = stage.running()
+    stage.say(m.Raised(call.number + 7, "ValueError", "no", "..."))
+    assert call.phase is Phase.RUNNING
+
+
+def test_a_process_that_could_not_be_had_and_was_stopped_meanwhile_fails_nobody() -> None:
+    stage = Stage()
+    stage.works.start(W)
+    stage.works.settle()
+    stage.works.stop(W)
+    stage.works.could_not_start(W, stage.life().incarnation, f.Failure("OSError", "no process"))
+    assert stage.life().process is Process.ABSENT
+    assert stage.ends() == []
+
+
+def test_an_app_that_ends_gives_no_call_up_for_want_of_a_process() -> None:
+    stage = Stage()
+    call = stage.call()
+    stage.works.stop_all()
+    stage.works.could_not_start(W, stage.life().incarnation, f.Failure("OSError", "no process"))
+    assert call.phase is Phase.WAITING
+
+
+def test_a_process_ends_once_and_gives_back_what_it_held() -> None:
+    stage = Stage(devices=1, gpus=1, raise_exception=False)
+    stage.finished()
+    incarnation = stage.life().incarnation
+    stage.facts()
+    stage.die(reason="")
+    stage.works.exited(W, incarnation, "")
+    assert stage.facts() == [f.Gone(W, incarnation, "")]
+    assert (stage.life().devices, stage.life().pid, stage.ledger.model.held) == ((), 0, {})

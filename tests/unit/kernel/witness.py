@@ -51,11 +51,25 @@ class WorkBook:
     incarnation: int = 0
     heard: int = 0
     start_deaths: int = 0
-    given_up: bool = False  # since its process died at its start
+    died: int = 0  # the last of its processes that died at its start
+    given_up: int = 0  # the last for whose sake a call or a start() was given up
     wanted: bool = False
     stopped: bool = False
     since: float = 0.0  # it runs, or idles
+    statuses: list[tuple[str, float, str, str, int]] = field(default_factory=list)
+    asked: int = 0
+    successes: int = 0
+    failures: int = 0
+    timeouts: int = 0
     timed_out: bool = False
+
+    def enter(self, stage: str, at: float, reason: str = "", message: str = "") -> None:
+        self.statuses.append((stage, at, reason, message, self.asked))
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """What the flow and the page are told of the work."""
+        return self.statuses[-100:], self.asked, self.successes, self.failures, self.timeouts
 
     def hears(self, seq: int) -> None:
         assert self.process != "absent", "a message of a process that is gone"
@@ -89,7 +103,7 @@ class Witness:
         self.at = 0.0
         self.gave_up: set[str] = set()  # works for which start() asked in vain, in this turn
         self.due: list[o.Order] = []  # what must be ordered after this turn
-        self.fatal: f.Failure | None = None
+        self.fatal: list[f.Failure | None] = []
         self.ending = False
         self._rules: Mapping[type[f.Fact], Callable[[Any], None]] = {
             f.EpochBegan: self._epoch_began,
@@ -113,7 +127,7 @@ class Witness:
 
     def saw(self, at: float, facts: Sequence[f.Fact], orders: Sequence[o.Order]) -> None:
         """One committed turn, and what was ordered in it."""
-        self.at, self.due, self.fatal, self.gave_up = at, [], None, set()
+        self.at, self.due, self.fatal, self.gave_up = at, [], [], set()
         for fact in facts:
             rule = self._rules.get(type(fact))
             if rule is not None:
@@ -127,14 +141,14 @@ class Witness:
         told = [each for each in orders if not isinstance(each, o.Notice | o.EndApp)]
         assert _encoded(told) == _encoded(self.due), f"ordered: {told}\ndecided: {self.due}"
         assert len(ends) <= 1
-        if self.fatal is not None and not self.ending:
-            assert ends, f"{self.fatal} should end the app"
+        if (self.fatal or self.gave_up) and not self.ending:
+            assert ends, f"{self.fatal or self.gave_up} should end the app"
             assert ends[0].code == 1
         for end in ends:
             assert not self.ending, "an app ends twice"
             if end.work and end.work != "root":
                 assert end.code == 1
-                assert end.failure == self.fatal or end.work in self.gave_up, f"{end}: for what?"
+                assert end.failure in self.fatal or end.work in self.gave_up, f"{end}: for what?"
         self.ending = self.ending or bool(ends)
 
     # -- the tree ---------------------------------------------------------------------------------
@@ -154,7 +168,7 @@ class Witness:
             for call in work.latest.values():
                 if call.over == "failed":
                     if work.options.on_crash == "fail" and call.begun and _crashed(call):
-                        self.fatal = self.fatal or call.failure  # at most once, whoever resumes
+                        self.fatal.append(call.failure)  # at most once, whoever resumes
                     else:
                         self.owed[call.number] = "queued"
 
@@ -203,6 +217,9 @@ class Witness:
         work.stopped = False
         work.latest[fact.key] = call = CallBook(fact.number, fact.key, fact.args, fact.kwargs, ticks)
         work.queue.append(call)
+        work.asked += 1
+        if work.running is None:
+            work.enter("pending", self.at)
 
     def _dispatched(self, fact: f.Dispatched) -> None:
         work = self.works[fact.path]
@@ -214,6 +231,7 @@ class Witness:
         work.running = call
         work.since = self.at
         call.begun = True
+        work.enter("running", self.at)
         message = m.Call(call.number, f"{self.run}.{call.number}", call.args, call.kwargs)
         self.due.append(o.Send(fact.path, message))
 
@@ -225,6 +243,8 @@ class Witness:
         work.running.over = "succeeded"
         work.running = None
         work.since = self.at
+        work.successes += 1
+        work.enter("succeeded", self.at)
 
     def _call_failed(self, fact: f.CallFailed) -> None:
         work = self.works[fact.path]
@@ -237,6 +257,7 @@ class Witness:
                 f"{told}: out of time after {self.at - work.since}"
             )
             work.timed_out = True
+            work.timeouts += 1
         work.since = self.at
         call, ran = self._who_failed(work, fact)
         owed = self.owed.pop(fact.number, "")
@@ -248,8 +269,9 @@ class Witness:
             assert not fact.timeout, f"{told} took too long before it ran"
             if fact.failure.kind == "WorkDied":
                 assert work.start_deaths >= DEATHS, f"{told}: given up after {work.start_deaths} deaths"
+                assert work.died == work.incarnation, f"{told}: given up for a process that was stopped"
             assert not self.ending, f"{told}: given up while the app ends"
-            work.given_up = True
+            work.given_up = work.incarnation
             assert work.process in ("starting", "absent"), (
                 f"{told}: failed by a process that is not meant for it"
             )
@@ -267,11 +289,16 @@ class Witness:
             call.over = ""
             work.queue.appendleft(call)
             call.failures += bool(fact.seq or fact.timeout)
+            work.enter("pending", self.at, fact.failure.kind, fact.failure.message)
         else:
             call.over = "failed"
+            work.failures += 1
+            work.enter(
+                "failed", self.at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message
+            )
             call.failures += not fact.died
             if work.options.raise_exception:
-                self.fatal = self.fatal or fact.failure
+                self.fatal.append(fact.failure)
 
     def _who_failed(self, work: WorkBook, fact: f.CallFailed) -> tuple[CallBook, bool]:
         call = work.running
@@ -293,12 +320,15 @@ class Witness:
         work = self.works[fact.path]
         assert not work.wanted, f"{fact.path}: to be started twice"
         assert not work.alive, f"{fact.path}: to be started, and there"
+        if work.stopped or not work.statuses:
+            work.enter("pending", self.at)
         work.wanted, work.stopped = True, False
 
     def _stop_asked(self, fact: f.StopAsked) -> None:
         work = self.works[fact.path]
         if fact.cancel:
             assert not work.stopped, f"{fact.path}: to be stopped twice"
+            work.enter("stopped", self.at)
         elif not self.ending:
             self._check_reason(fact.path, work)
         work.stopped = fact.cancel
@@ -320,7 +350,7 @@ class Witness:
         """Nobody asked for this stop: the process cannot begin, a call took too long, or it idles too long."""
         if work.process != "ready":
             assert not work.queue, f"{path}: stopped, and calls wait"
-            work.given_up = True
+            work.given_up = work.incarnation
             if work.options.raise_exception:
                 self.gave_up.add(path)
         elif not work.timed_out:
@@ -335,8 +365,7 @@ class Witness:
         assert work.process == "absent", f"{fact.path}: a second process"
         assert not self.ending, f"{fact.path}: a process for an app that ends"
         assert fact.incarnation > self.incarnations
-        assert work.start_deaths < DEATHS or work.given_up, f"{fact.path}: tried for ever"
-        work.given_up = False
+        assert work.start_deaths < DEATHS or work.given_up >= work.died, f"{fact.path}: tried for ever"
         self.incarnations = fact.incarnation
         wanted = set(fact.devices)
         assert len(wanted) == len(fact.devices) == min(work.options.gpus, len(self.devices))
@@ -367,6 +396,7 @@ class Witness:
             assert work.process != "absent", f"{fact.path}: gone twice"
             if work.process == "starting":
                 work.start_deaths += 1
+                work.died = fact.incarnation
             work.process = "absent"
 
     # -- passes -----------------------------------------------------------------------------------

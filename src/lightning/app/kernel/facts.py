@@ -231,13 +231,6 @@ class EndAsked(Fact, frozen=True, tag=23):
     raised: bool = False
 
 
-class Forgotten(Fact, frozen=True, tag=24):
-    """A call that has not finished is dropped: the code of a resumed run no longer takes its arguments."""
-
-    path: str
-    number: int
-
-
 AnyFact = (
     EpochBegan
     | Made
@@ -262,7 +255,6 @@ AnyFact = (
     | PassesIdled
     | PassWentOn
     | EndAsked
-    | Forgotten
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -51,7 +51,6 @@ class Step(IntEnum):
 CALL_MOVES: dict[tuple[Phase, Step], Phase] = {
     (Phase.WAITING, Step.DISPATCHED): Phase.RUNNING,
     (Phase.WAITING, Step.FAILED): Phase.FAILED,
-    (Phase.WAITING, Step.REQUEUED): Phase.WAITING,
     (Phase.WAITING, Step.CANCELLED): Phase.CANCELLED,
     (Phase.RUNNING, Step.RETURNED): Phase.SUCCEEDED,
     (Phase.RUNNING, Step.FAILED): Phase.FAILED,

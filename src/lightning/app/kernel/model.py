@@ -306,8 +306,6 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         life.running = None
     elif fact.again:
         call = next(each for each in life.latest.values() if each.number == fact.number)
-        if call.phase is not Phase.FAILED:
-            life.queue.remove(call)
     else:
         call = next(each for each in life.queue if each.number == fact.number)
         life.queue.remove(call)
@@ -328,21 +326,6 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         call.move(Step.FAILED, fact.path, at)
         life.failures += 1
         life.enter("failed", at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message)
-
-
-def _forgotten(model: Model, fact: f.Forgotten, at: float) -> None:
-    life = model.works[fact.path]
-    call = next(each for each in [*life.unfinished(), *life.latest.values()] if each.number == fact.number)
-    if life.latest.get(call.key) is call:
-        del life.latest[call.key]
-    if call.phase is Phase.FAILED:
-        return
-    if life.running is call:
-        life.running = None
-    else:
-        life.queue.remove(call)
-    if life.running is None and not life.queue:
-        life.enter("stopped", at)
 
 
 # -- processes ------------------------------------------------------------------------------------
@@ -472,5 +455,4 @@ _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.PassesIdled: _told,
     f.PassWentOn: _told,
     f.EndAsked: _told,
-    f.Forgotten: _forgotten,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
 from math import copysign
@@ -454,14 +454,9 @@ def _unpack_record(packed: Ext, depth: int) -> Any:
         return Unresolved(name, packed)
     record = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
     for each in fields(cls):
-        if each.name in told:
-            object.__setattr__(record, each.name, _unpack(told[each.name], depth))
-        elif each.default is not MISSING:  # the field is newer than the value
-            object.__setattr__(record, each.name, each.default)
-        elif each.default_factory is not MISSING:
-            object.__setattr__(record, each.name, each.default_factory())
-        else:
+        if each.name not in told:
             return Unresolved(name, packed)
+        object.__setattr__(record, each.name, _unpack(told[each.name], depth))
     return record
 
 

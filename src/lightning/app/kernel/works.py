@@ -136,7 +136,7 @@ class Works:
         failure = f.Failure(message.kind, message.message, message.traceback)
         if life.queue:
             self._failed(path, life, life.queue[0], failure, seq=seq, retry=False)
-        elif life.wanted:
+        else:
             self._give_up(path, life, failure)
 
     def _noticed(self, path: str, life: WorkLife, seq: int, message: m.Noticed) -> None:
@@ -203,7 +203,7 @@ class Works:
             )
             if life.queue:
                 self._failed(path, life, life.queue[0], failure, retry=False)
-            elif life.wanted:
+            else:
                 self._give_up(path, life, failure)
 
     def _ended(self, path: str, incarnation: int, reason: str) -> WorkLife | None:

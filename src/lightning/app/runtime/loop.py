@@ -75,7 +75,6 @@ class Runtime:
         log: Log | None = None,
         devices: tuple[int, ...] = (),
         until_idle: bool = False,
-        drop_unfit: bool = False,
     ) -> None:
         self.app = app
         self.root: Component = app.root
@@ -101,7 +100,7 @@ class Runtime:
         self.works = Works(self.ledger, run_id, devices)
         self.passes = Passes(self.works)
         self.mirror = Mirror(self.passes, config, self._let_in)
-        self.tree = Tree(self.root, self.ledger, config, self.mirror, drop_unfit=drop_unfit)
+        self.tree = Tree(self.root, self.ledger, config, self.mirror)
         self.ended: EndApp | None = None
         self.pass_began = 0.0  # 0 while no pass is under way
         self.signals = 0
@@ -138,8 +137,6 @@ class Runtime:
         """Join the objects with the journal, and make that durable."""
         self.ledger.at = self.clock.now()
         self.tree.join()
-        for line in self.tree.told:
-            self.log.info(line)
         self.works.begin_epoch()
         self.performer.epoch = self.model.epoch
         self._close_turn(now=True)

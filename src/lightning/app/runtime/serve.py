@@ -19,14 +19,7 @@ from lightning.app.core.app import LightningApp
 from lightning.app.engines import orphans
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
-from lightning.app.errors import (
-    CodeChangedError,
-    ConflictError,
-    EngineError,
-    JournalError,
-    LightningError,
-    NotFoundError,
-)
+from lightning.app.errors import ConflictError, EngineError, JournalError, LightningError, NotFoundError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
@@ -108,7 +101,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     except StoppedEarly:
         opened.note_end(0, "signal")
         raise
-    except (EngineError, JournalError, CodeChangedError):
+    except (EngineError, JournalError):
         _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
         raise
     except BaseException:
@@ -140,7 +133,6 @@ def _run(
         log=log,
         devices=tuple(devices()),
         until_idle=options.until_idle,
-        drop_unfit=options.drop_unfit,
     )
     runtime.performer.app_file = os.path.abspath(options.file)
     runtime.performer.app_module = module

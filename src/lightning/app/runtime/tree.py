@@ -16,15 +16,13 @@ from lightning.app.core.component import Binding, Component
 from lightning.app.core.compute import resources
 from lightning.app.core.structures import Structure
 from lightning.app.core.work import LightningWork
-from lightning.app.errors import ComponentError, StateValueError
+from lightning.app.errors import ComponentError, LightningError, StateValueError
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import SET, apply
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.model import Component as KnownComponent
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.values import encode, pack, unpack
-from lightning.app.runtime.fit import Misfit, gone, misfits, not_made, of_another_kind, outdated, refuse
 
 
 def _refuse_unfit(component: Component) -> None:
@@ -120,49 +118,30 @@ def bind(component: Component, binding: Binding, model: Model) -> None:
 
 
 class Tree:
-    """Joins an app's objects with a model, at a start or a resume.
+    """Joins an app's objects with a model, at a start or a resume."""
 
-    What of the model no longer fits the objects is refused, or with ``drop_unfit`` left behind. ``told`` is what
-    the join did that nobody asked for, in words.
-    """
-
-    def __init__(
-        self, root: Component, ledger: Ledger, config: Config, binding: Binding, *, drop_unfit: bool = False
-    ) -> None:
+    def __init__(self, root: Component, ledger: Ledger, config: Config, binding: Binding) -> None:
         self.root = root
         self.ledger = ledger
         self.model = ledger.model
         self.config = config
         self.binding = binding
-        self.drop_unfit = drop_unfit
-        self.told: list[str] = []
 
     def join(self) -> None:
-        unmade: dict[str, Misfit] = {}
-        self._build_again(unmade)
+        self._build_again()
         self._take_away()
-        self._build_again(unmade)  # in place of what was taken away
-        present = {each.name: each for each in self.root._walk()}
-        unfit = [*unmade.values(), *misfits(present, self.model)]
-        refuse(unfit, drop=self.drop_unfit)
-        self._leave_behind([*unfit, *outdated(present, self.model)])
+        self._build_again()  # in place of what was taken away
         known = set(self.model.components)
+        present = {each.name: each for each in self.root._walk()}
         for path in sorted(known - set(present), key=len):
             if path in self.model.components:  # the code no longer makes it
                 self.ledger.enter(f.Deleted(path))
-                self.told.append(f"{path} is no longer in the code: deleted, with what it had")
         for path, component in present.items():
             if path in known:
                 self._lay_over(path, component)
             else:
                 self.ledger.enter(made(component, self.config, None))
             bind(component, self.binding, self.model)
-
-    def _leave_behind(self, unfit: list[Misfit]) -> None:
-        for misfit in unfit:
-            if misfit.left_behind is not None:
-                self.ledger.enter(misfit.left_behind)
-                self.told.append(f"dropped: {misfit.told}")
 
     def _take_away(self) -> None:
         """What the run had deleted, or replaced by something else."""
@@ -175,39 +154,29 @@ class Tree:
             if known is None or (known.origin is not None and known.origin != origin_of(component, path)):
                 parent._release(component._name)
 
-    def _build_again(self, unmade: dict[str, Misfit]) -> None:
-        """What ``run`` had made. What cannot be made again is added to ``unmade``."""
+    def _build_again(self) -> None:
+        """What ``run`` had made."""
         present = {each.name: each for each in self.root._walk()}
         for path, known in self.model.components.items():
             above, _, name = path.rpartition(".")
-            if path in present or path in unmade or known.origin is None or above not in present:
+            if path in present or known.origin is None or above not in present:
                 continue
-            child = self._made_again(known, unmade)
-            if child is None:
-                continue
+            cls = resolve(known.cls)
+            if cls is None:
+                raise LightningError(
+                    f"{path} was made by run as a {known.cls}, which the app no longer has: bring the class back, "
+                    "or start a new run (without --resume)"
+                )
+            if issubclass(cls, Structure):
+                child: Component = cls()
+            else:
+                _, args, kwargs = known.origin
+                child = cls(
+                    *[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()}
+                )
             present[above]._adopt(name, child)
             for each in child._walk():
                 present[each.name] = each
-
-    def _made_again(self, known: KnownComponent, unmade: dict[str, Misfit]) -> Component | None:
-        cls = resolve(known.cls)
-        if cls is None:
-            unmade[known.path] = gone(known)
-            return None
-        if cls._kind != known.kind:
-            unmade[known.path] = of_another_kind(known, cls._kind)
-            return None
-        if issubclass(cls, Structure):
-            return cls()
-        assert known.origin is not None
-        _, args, kwargs = known.origin
-        try:
-            return cls(
-                *[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()}
-            )
-        except Exception as err:
-            unmade[known.path] = not_made(known, err)
-            return None
 
     def _lay_over(self, path: str, component: Component) -> None:
         """The journaled state goes over what ``__init__`` set; attributes that are new in the code stay."""
