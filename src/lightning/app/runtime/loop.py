@@ -41,6 +41,7 @@ from lightning.app.kernel.works import Works
 from lightning.app.runtime.clock import Clock, SystemClock
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.mirror import Mirror
+from lightning.app.runtime.passbook import Passbook
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
@@ -78,6 +79,7 @@ class Runtime:
     ) -> None:
         self.app = app
         self.root: Component = app.root
+        self._by_flow = isinstance(app.root, LightningFlow)
         self.journal = journal
         self.clock = clock or SystemClock()
         self.log = log or Log(app.log_level)
@@ -108,13 +110,7 @@ class Runtime:
         self._quick = False  # the last answer came before it was worth going to sleep
         self._next_beat = 0.0
         self._beat = True
-        self._ran = 0  # passes that came to their end in this turn
-        self._took = 0.0  # seconds that they took
-        self._cut = False  # the last of them was broken off, the app ending
-        self._idled = 0  # passes since the last turn in the journal, which had changed nothing
-        self._idled_since = self._idled_at = 0.0
-        self._pass_at = 0.0  # when the pass under way began; 0 once the journal tells
-        self._went_on: f.PassWentOn | None = None  # how this turn began, not yet told
+        self._passbook = Passbook()
         self._commit_by = 0.0
         self._uncommitted = False
         self._busy_turns = 0  # since a snapshot became due
@@ -174,8 +170,8 @@ class Runtime:
         if self.ended is None:
             self.works.elapsed()
             self._run_passes()
-            if self._ran:
-                self._note_passes(len(self.ledger.facts))
+            if self._passbook.ran:
+                self._passbook.note(self.ledger.facts, self.ledger.at)
         self.works.settle()
         self._close_turn()
 
@@ -306,7 +302,7 @@ class Runtime:
         self.works.settle()
         if not (self.inbox or facts or self._uncommitted):
             return
-        self._note_passes(asked)
+        self._passbook.note(facts, at, asked)
         self._close_turn()
         self.ledger.at = self.clock.now()
         self.model.careful = True
@@ -316,13 +312,12 @@ class Runtime:
             self.model.careful = False
             self.passes.closed_turn()
         if facts or self.ledger.facts:
-            if self._went_on is not None:  # a turn in which nothing else was done
-                self.journal.append(at, f.encode_turn([self._went_on]))
-            began, self._pass_at = 0.0 if facts else self._pass_at, 0.0
-            self._went_on = f.PassWentOn(self.mirror.rereads, began)
+            if self._passbook.went_on is not None:  # a turn in which nothing else was done
+                self.journal.append(at, f.encode_turn([self._passbook.went_on]))
+            self._passbook.go_on(self.mirror.rereads, written=bool(facts))
             self.mirror.rereads = 0
         if self.works.ending:
-            self._cut = True
+            self._passbook.cut = True
             self.mirror.interrupt("the app ends")
 
     # -- passes -----------------------------------------------------------------------------------
@@ -341,7 +336,7 @@ class Runtime:
             self._pass()
             now = self.clock.monotonic()
             self._next_beat = now + HEARTBEAT
-            self._took = now - began
+            self._passbook.took = now - began
             if by_clock and self.until_idle and self._idle():
                 self.works.end(0, "stopped")
             if now - began > PASSES_SECONDS:
@@ -362,22 +357,25 @@ class Runtime:
             self._stop_by_signal()
             return
         self._beat = False
-        self._pass_at = self.ledger.at
+        self._passbook.at = self.ledger.at
         self.passes.begin()
         self.ledger.fresh = False
         mirror = self.mirror
         mirror.begin_pass()
         self.pass_began = self.clock.monotonic()
         try:
-            run_root(self.root, self.passes)
-            if self._signalled():
-                self._cut = True
-                self._stop_by_signal()
+            if self._by_flow:
+                self.root.run()
             else:
+                run_once(self.root, self.passes)
+            if self._signalled():
+                self._passbook.cut = True
+                self._stop_by_signal()
+            elif mirror.over is not None:
                 mirror.refuse_caught()
         except PassEnds:
             if self._signalled():
-                self._cut = True
+                self._passbook.cut = True
                 self._stop_by_signal()
         except SystemExit as err:
             self.passes.end(exit_code(err), "stopped", exit_message(self.root, err))
@@ -387,24 +385,9 @@ class Runtime:
         else:
             self.passes.complete()
         finally:
-            self._ran += 1
+            self._passbook.ran += 1
             mirror.end_pass()
             self.pass_began = 0.0
-
-    def _note_passes(self, place: int) -> None:
-        """Say in the turn, behind what the passes asked for, how many there were: a replay runs as many.
-
-        Of passes that changed nothing, in a turn in which nothing else was done, the next turn tells.
-        """
-        facts = self.ledger.facts
-        if facts or (self._went_on is not None and self._ran):
-            facts.insert(place, f.PassesRan(self._ran, int(self._took * 1e6), self._cut))
-        elif self._ran:
-            if not self._idled:
-                self._idled_since = self.ledger.at
-            self._idled += self._ran
-            self._idled_at = self.ledger.at
-        self._ran = 0
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
@@ -433,12 +416,9 @@ class Runtime:
         """Commit when somebody waits for it or it is due; then perform, then acknowledge."""
         facts, orders = self.ledger.close_turn()
         if facts:
-            if self._went_on is not None:
-                facts.insert(0, self._went_on)
-                self._went_on = None
-            if self._idled:
-                facts.insert(0, f.PassesIdled(self._idled, self._idled_since, self._idled_at))
-                self._idled = 0
+            book = self._passbook
+            if book.idled or book.went_on is not None:
+                book.head(facts)
             self.journal.append(self.ledger.at, f.encode_turn(facts))
             if not self._uncommitted:
                 self._uncommitted = True
@@ -519,11 +499,8 @@ class Runtime:
         self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")
 
 
-def run_root(root: Component, passes: Passes) -> None:
-    """One replay of a flow's ``run``. A work as root runs once, and the app ends as it does."""
-    if isinstance(root, LightningFlow):
-        root.run()
-        return
+def run_once(root: Component, passes: Passes) -> None:
+    """A work as root runs once, and the app ends as it does."""
     assert isinstance(root, LightningWork)
     root.run()
     life = passes.model.works[root.name]

@@ -26,7 +26,7 @@ from typing import Any
 from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
-from lightning.app.core.flow import PassEnds
+from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import LightningError, UsageError
 from lightning.app.journal.journal import Reader, Turn
@@ -39,7 +39,7 @@ from lightning.app.kernel.snapshot import load
 from lightning.app.kernel.values import same
 from lightning.app.kernel.works import Works
 from lightning.app.runtime import loader, sentences
-from lightning.app.runtime.loop import exit_code, exit_message, run_root
+from lightning.app.runtime.loop import exit_code, exit_message, run_once
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.past import Renaming, moment
 from lightning.app.runtime.recorded_time import RecordedTime
@@ -440,7 +440,10 @@ class Replay:
         mirror.over_at = ""
         with suppress(PassEnds):
             try:
-                run_root(self._root, passes)
+                if isinstance(self._root, LightningFlow):
+                    self._root.run()
+                else:
+                    run_once(self._root, passes)
                 if self._difference is None and not self._breaks_off():
                     mirror.refuse_caught()
                 passes.complete()
