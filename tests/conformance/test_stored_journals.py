@@ -107,7 +107,7 @@ def test_its_app_goes_on_from_it(stored: Path, run: Run, tmp_path: Path) -> None
     (tmp_path / "go on").touch()
     ends = {"calls": "quiet", "values": "written"}
     app = app_of(stored)
-    with make.play(tmp_path, app, "--resume", run.id, LIGHTNING_GPUS="2") as terminal:
+    with make.play(tmp_path, app, "--resume", run.id, LIGHTNING_GPUS="2", CODE_CHANGED="yes") as terminal:
         if app in ends:
             terminal.line(ends[app])
             terminal.stop()

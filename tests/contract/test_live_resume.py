@@ -221,3 +221,105 @@ def test_a_run_stopped_by_a_signal_goes_on_where_it_was(stage: Stage) -> None:
     second = stage.start("", "--resume")
     second.end(0)
     assert printed(second)[-1] == "flow 50 70 [0, 10, 20, 30] [1, 2, 3] [5] [7]"
+
+
+def test_code_that_no_longer_fits_is_refused_and_the_run_can_still_go_on_either_way(stage: Stage) -> None:
+    source = """
+        from glob import glob
+
+        class Work(L.LightningWork):
+            def run(self):
+                until(lambda: glob(".lightning/runs/*/environment.json"))  # written a moment after the start
+                print("work", os.getpid(), os.getppid())
+                time.sleep(600)
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.part = Work()
+                self.n = 5
+
+            def run(self):
+                self.part.run()
+
+        app = L.LightningApp(Flow())
+        """
+    first = stage.start(source)
+    first.end(_kill(first, "everybody"))
+    changed = source.replace("self.part = Work()", "self.part = L.LightningFlow()").replace(
+        "self.part.run()", "print('n is', self.n); self.stop()"
+    )
+    refused = stage.start(changed, "--resume")
+    refused.end(5)
+    told = refused.errors
+    assert "app.py changed since" in told
+    assert "root.part: the run has a work (app:Work), the code has a flow" in told
+    assert "--drop-unfit" in told
+    going_on = stage.start("", "--resume", "--drop-unfit")
+    going_on.end(0)
+    assert printed(going_on) == ["n is 5"]
+
+
+EDITED = """
+class Work(L.LightningWork):
+    def run(self, x{parameters}):
+        with open("notes.txt", "a") as notes:
+            print("ran", x, file=notes)
+        if x == "long":
+            print("work", os.getpid(), os.getppid())
+            until(exists("go on"))
+        return f"done {{x}}"
+
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.{name} = Work()
+        self.mode = "first"
+        {more}
+
+    def run(self):
+        print(self.{name}.run("short"), self.{name}.run("long"), self.mode)
+        self.stop()
+
+app = L.LightningApp(Flow())
+"""
+
+
+def _edited(parameters: str = "", name: str = "work", more: str = "pass") -> str:
+    return EDITED.format(parameters=parameters, name=name, more=more)
+
+
+def test_a_killed_run_goes_on_with_edited_code(stage: Stage) -> None:
+    first = stage.start(_edited())
+    first.end(_kill(first, "everybody"))
+    stage.touch("go on")
+    second = stage.start(_edited(more="self.more = L.structures.List(Work())"), "--resume")
+    second.end(0)
+    assert printed(second)[-1] == "done short done long first"
+    assert (stage.folder / "notes.txt").read_text().split("\n")[:-1] == ["ran short", "ran long", "ran long"]
+
+
+def test_an_interrupted_call_is_still_the_same_call_when_run_has_a_new_parameter(stage: Stage) -> None:
+    first = stage.start(_edited().replace('self.work.run("short"), ', ""))
+    first.end(_kill(first, "everybody"))
+    stage.touch("go on")
+    second = stage.start(_edited(", rate=0.1").replace('self.work.run("short"), ', ""), "--resume")
+    second.end(0)
+    assert (stage.folder / "notes.txt").read_text().split("\n")[:-1] == ["ran long", "ran long"]
+
+
+def test_a_run_that_no_longer_fits_is_refused_and_goes_on_without_what_does_not_fit(stage: Stage) -> None:
+    first = stage.start(_edited())
+    first.end(_kill(first, "everybody"))
+    stage.touch("go on")
+    unfit = _edited(more="self.mode = Work()").replace("self.mode)", "type(self.mode).__name__)")
+    for _ in range(2):  # refused as often as it is tried, and changed by none of it
+        refused = stage.start(unfit, "--resume")
+        refused.end(5)
+        told = " ".join(line for line in refused.err)
+        assert "root.mode: the run has the value 'first', the code has a work (Work)" in told
+        assert "--drop-unfit" in told
+    second = stage.start("", "--resume", "--drop-unfit")
+    second.end(0)
+    assert printed(second)[-1] == "done short done long Work"
+    assert "dropped: root.mode" in " ".join(second.err)

@@ -112,7 +112,16 @@ def failure(scratch: Path, shelf: Shelf) -> None:
     shelf.keep(scratch, "failure")
 
 
-SCENES: tuple[Callable[[Path, Shelf], None], ...] = (calls, tree, values, failure)
+def changed(scratch: Path, shelf: Shelf) -> None:
+    with play(scratch, "changed") as terminal:
+        terminal.line("waits")
+        kill(terminal)
+    with play(scratch, "changed", "--resume", "--drop-unfit", CODE_CHANGED="yes") as terminal:
+        terminal.end(0)
+    shelf.keep(scratch, "changed")
+
+
+SCENES: tuple[Callable[[Path, Shelf], None], ...] = (calls, tree, values, failure, changed)
 
 
 def _kinds(fact: Fact) -> Iterator[str]:

@@ -81,6 +81,21 @@ class CompactedError(JournalError):
     exit_code = 3
 
 
+class CodeChangedError(LightningError):
+    """The app's code no longer fits what the run has recorded. Lists everything that has no place in it."""
+
+    exit_code = 5
+
+    def __init__(self, misfits: list[str], *, can_drop: bool = True) -> None:
+        self.misfits = misfits
+        drop = "go on without what is listed by adding --drop-unfit, " if can_drop else ""
+        listed = "".join(f"\n  {each}" for each in misfits)
+        super().__init__(
+            f"the code has changed, and what the run has recorded no longer fits it:{listed}\n"
+            f"Bring the old code back, {drop}or start a new run (without --resume)"
+        )
+
+
 class EngineError(LightningError):
     """A place for works could not be started or was lost."""
 

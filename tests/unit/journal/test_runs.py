@@ -452,6 +452,47 @@ def test_a_deletion_that_was_cut_short_leaves_no_run_and_is_finished_by_the_next
     assert os.listdir(runs.folder) == [other.id]
 
 
+KILLED_AT_STEP = """
+import os, signal, sys
+from lightning.app.journal.runs import Runs
+
+runs, left = Runs(sys.argv[1]), int(sys.argv[2])
+
+def step(event, arguments):
+    global left
+    if event in ("os.rename", "os.remove", "os.rmdir"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(step)
+runs.find(sys.argv[3]).delete()
+"""
+
+
+def test_a_deletion_killed_at_any_step_leaves_the_run_whole_or_none(runs: Runs) -> None:
+    steps = 0
+    while True:
+        run = begun(runs)
+        (run.folder / "output").mkdir()
+        (run.folder / "output" / "000001.log").write_bytes(b"x")
+        before = sorted(os.listdir(run.folder))
+        command = [sys.executable, "-c", KILLED_AT_STEP, str(runs.folder), str(steps), run.id]
+        code = subprocess.run(command).returncode
+        there = [each for each in runs.all() if each.id == run.id]
+        if there:
+            assert sorted({*before, "lock"}) == sorted(os.listdir(run.folder))
+            assert not run.live
+        runs.clear()
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        steps += 1
+    assert steps >= 5
+    assert not there
+    assert not [name for name in os.listdir(runs.folder) if name.startswith(".")]
+
+
 # -- retention ----------------------------------------------------------------------------------------
 
 

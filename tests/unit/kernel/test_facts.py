@@ -28,7 +28,7 @@ KINDS: dict[type[f.Fact], Any] = {
     f.EpochBegan: (numbers,),
     f.Made: (texts, texts, texts, states, st.none() | options, st.none() | st.lists(packed, max_size=2)),
     f.Configured: (texts, options),
-    f.Deleted: (texts,),
+    f.Deleted: (texts, texts),
     f.Wrote: (texts, changes, texts),
     f.Changed: (texts, numbers, st.lists(changes, max_size=3), st.lists(numbers, max_size=2)),
     f.Called: (texts, numbers, st.binary(max_size=16), st.lists(packed, max_size=2), states, texts),
@@ -47,11 +47,14 @@ KINDS: dict[type[f.Fact], Any] = {
         st.booleans(),
     ),
     f.CursorMoved: (texts, texts, numbers),
+    f.Forgotten: (texts, numbers),
     f.Ended: (numbers, texts, texts),
     f.PassesRan: (numbers, numbers, st.booleans()),
     f.PassesIdled: (numbers, times, times),
     f.PassWentOn: (numbers, times),
     f.EndAsked: (texts, numbers, texts, texts, st.booleans()),
+    f.Rebound: (texts, numbers, st.binary(max_size=16), st.lists(packed, max_size=2), states),
+    f.Renamed: (texts, texts),
 }
 
 

@@ -44,9 +44,16 @@ def past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Past:
     return Past(tmp_path)
 
 
-def test_where_everything_is_the_same_this_python_does(past: Past) -> None:
+def test_where_everything_is_the_same_this_python_does(
+    past: Past, capsys: pytest.CaptureFixture[str]
+) -> None:
     past.bent()
     assert past.wanted() == ""
+    local = [name for name, origin in past.record.origins.items() if origin.kind in ("editable", "folder")]
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(" is taken as it is now in ")[0] for line in told] == [
+        f"INFO: {name}" for name in local
+    ]
 
 
 def test_a_run_without_a_record_says_so(past: Past) -> None:
@@ -99,6 +106,16 @@ def test_an_archive_that_has_changed_is_not_what_it_was(past: Past) -> None:
     assert "a b.whl" not in past.refusal()
     archive.write_bytes(b"rebuilt")
     assert f"x 1.0 was installed from {archive}, which has changed since" in past.refusal()
+
+
+def test_the_python_of_that_run_does_where_it_is_still_there(past: Past) -> None:
+    other = past.folder / "python"
+    other.write_text("#!/bin/sh\necho cpython 3.3.99\n")
+    other.chmod(0o700)
+    past.bent(
+        python="3.3.99", executable=str(other), distributions={"lightning-apps": "0.1"}, given=("NOT_HERE",)
+    )
+    assert "cpython 3.3.99" not in past.refusal()
 
 
 def test_without_uv_the_install_command_is_named(past: Past, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,16 +112,22 @@ class Bypasses(L.LightningFlow):
         super().__init__()
         self.items: list[Any] = [1]
 
+        self.n = 0
+
     def run(self) -> None:
         if len(self.items) == 1:
             list.append(self.items, object())
+        self.n += 1
 
 
 def test_what_came_into_the_state_behind_its_back_and_cannot_be_state_is_in_no_snapshot() -> None:
     journal = MemoryJournal()
     app = Harness(Bypasses(), journal=journal)
-    app.run_until_idle()
+    app.step()
+    app.runtime._snapshot()  # while turns wait for their commit
+    assert newest(journal) == folded(journal)
     app.close()
+    assert newest(journal) == folded(journal)
     assert newest(journal)["components"]["root"]["state"]["items"] == [1]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 LOOK_EVERY = 0.1
+"""Seconds between two looks at a live run: nothing in Python's library wakes up when a file grows."""
 
 
 class Pattern(click.ParamType["re.Pattern[str]"]):

@@ -115,6 +115,7 @@ def _secrets(context: click.Context, option: click.Parameter, given: tuple[str, 
     shell_complete=complete_run,
     help="Go on with an interrupted run [the newest].",
 )
+@click.option("--drop-unfit", is_flag=True, help="Resume without what no longer fits changed code.")
 @click.option(
     "--durability", type=click.Choice(["full", "process", "off"]), default="full", show_default=True,
     help="What the app survives: power loss, its own death, nothing.",

@@ -142,6 +142,14 @@ class Trouble(StrEnum):
         "a run cannot live on a network file system, where what is written may be lost or mixed up; "
         "choose a folder on a disk of this machine with --runs-dir"
     )
+    HALF = (
+        "its newest turns are here (the file beside it whose name ends in -wal), but the file itself is missing or "
+        "empty. Put it back beside them, or start a new run (without --resume)"
+    )
+    GONE = (
+        "the file was removed or replaced while the run wrote it: what came since is lost to a restart. "
+        "Leave the folder of a live run alone; start a new run (without --resume)"
+    )
     EMPTY = "nothing was recorded here: the run ended before its first turn; start a new one"
     BUSY = "another process writes it, too; stop that one first, then go on with --resume"
     NO_FOLDER = "there is no folder here, or a file in its place; choose another folder with --runs-dir"

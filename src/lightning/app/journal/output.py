@@ -283,7 +283,9 @@ def _shown(line: bytes) -> str:
 
 def _files(folder: str) -> list[str]:
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(
+            os.listdir(folder), key=lambda name: (len(name), name)
+        )  # by number, also the millionth
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [os.path.join(folder, name) for name in names if name.endswith(".log") and name[:-4].isdigit()]

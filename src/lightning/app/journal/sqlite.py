@@ -111,6 +111,7 @@ class SqliteJournal:
         self._cursor = connection.cursor()
         self._execute = self._cursor.execute
         self._waiting: list[tuple[int, float, int, bytes, int]] = []
+        self._file = _identity(path)
         self._snapshots: list[tuple[int, float, int, int, bytes, int]] = []  # they wait, too
         self._logged = 0  # pages, about, since the last checkpoint
         self._refusal: JournalError | None = None  # once set, every call answers with it
@@ -142,6 +143,7 @@ class SqliteJournal:
         path = Path(path).absolute()  # the app may go to another folder
         if kind := network_file_system(path.parent):
             raise Trouble.NETWORK.of(path, kind)
+        _refuse_half(path)
         connection = _connect(path, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         try:
             fresh = _is_empty(connection)
@@ -216,7 +218,7 @@ class SqliteJournal:
             if self._logged >= _CHECKPOINT_PAGES:
                 self._checkpoint()
         except apsw.Error as err:
-            self._fail(_first(err))
+            self._refuse(_worded(self.path, self._connection, _first(err)), _first(err))
 
     def snapshot(self, model: bytes) -> None:
         if self._refusal is not None:
@@ -249,6 +251,8 @@ class SqliteJournal:
         try:
             if self._refusal is None:
                 self.commit()
+                if _identity(self.path) != self._file:
+                    self._refuse(Trouble.GONE.of(self.path))
                 self._refusal = Trouble.CLOSED.of(self.path)
         finally:
             self._connection.close()
@@ -298,16 +302,19 @@ class SqliteJournal:
         """Move the log into the file, as far as readers allow; the log then begins again at its start."""
         self._logged = 0
         self.due = self._written >= self._due_bytes and self.last >= self._due_at
+        if _identity(self.path) != self._file:
+            self._refuse(Trouble.GONE.of(self.path))
         try:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.BusyError:
             return  # somebody else looks after the log right now; ours comes with the next megabyte
 
-    def _fail(self, err: apsw.Error) -> NoReturn:
-        self._refusal = _worded(self.path, self._connection, err)
+    def _refuse(self, refusal: JournalError, err: apsw.Error | None = None) -> NoReturn:
+        """From now on every call answers with this."""
+        self._refusal = refusal
         # closing would sync once more, and might succeed on what the first sync has lost
         self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        raise self._refusal from err
+        raise refusal from err
 
 
 class SqliteReader:
@@ -316,6 +323,7 @@ class SqliteReader:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path).absolute()
         self.damage: list[str] = []
+        _refuse_half(self.path)
         if not self.path.exists():
             raise Trouble.ABSENT.of(self.path)
         self._connection = _connect(self.path, apsw.SQLITE_OPEN_READONLY)
@@ -371,6 +379,24 @@ class SqliteReader:
             return _meta(self.path, self._connection, key, absent)
         except apsw.Error as err:
             raise _worded(self.path, self._connection, err) from err
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file is there now."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _refuse_half(path: Path) -> None:
+    """SQLite takes a log without its file for a leftover, and deletes it: but the turns are in it."""
+    try:
+        if path.with_name(f"{path.name}-wal").stat().st_size and not (path.exists() and path.stat().st_size):
+            raise Trouble.HALF.of(path)
+    except OSError:
+        return  # there is no log, or nobody may look: what there is, is opened, or its trouble told
 
 
 def _connect(path: Path, flags: int) -> apsw.Connection:

@@ -68,10 +68,13 @@ class Deleted(Fact, frozen=True, tag=4):
     """A component and everything below it left the tree."""
 
     path: str
+    by: str = (
+        "flow"  # or "code": at a resume the app's code no longer makes it, or something else in its place
+    )
 
 
 class Wrote(Fact, frozen=True, tag=5):
-    """The flow (or the page) changed a component's state."""
+    """The flow (or the page) changed a component's state; or, at a resume, the code did."""
 
     path: str
     delta: Delta
@@ -231,6 +234,30 @@ class EndAsked(Fact, frozen=True, tag=23):
     raised: bool = False
 
 
+class Forgotten(Fact, frozen=True, tag=24):
+    """A call is dropped: the code of a resumed run no longer takes its arguments, or cannot read its result."""
+
+    path: str
+    number: int
+
+
+class Rebound(Fact, frozen=True, tag=25):
+    """The signature of ``run`` changed: an unfinished call goes on as the call that the same arguments now are."""
+
+    path: str
+    number: int
+    key: bytes
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+class Renamed(Fact, frozen=True, tag=26):
+    """The class of a component has another name or module than when it was made."""
+
+    path: str
+    cls: str
+
+
 AnyFact = (
     EpochBegan
     | Made
@@ -255,6 +282,9 @@ AnyFact = (
     | PassesIdled
     | PassWentOn
     | EndAsked
+    | Forgotten
+    | Rebound
+    | Renamed
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -13,6 +13,7 @@ from typing import Any
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.delta import apply, apply_copy, conflicts
 from lightning.app.kernel.lifecycle import (
+    FINISHED,
     Phase,
     Process,
     Step,
@@ -215,18 +216,29 @@ def _deleted(model: Model, fact: f.Deleted, at: float) -> None:
     for path in model.below(fact.path):
         del model.components[path]
         model.works.pop(path, None)
-        model.deleted.add(path)
+        if fact.by == "flow":
+            model.deleted.add(path)
         for key in [key for key in model.schedules if key.partition("|")[0] == path]:
             del model.schedules[key]
         for cursor in [cursor for cursor in model.cursors if cursor[0] == path]:
             del model.cursors[cursor]
 
 
+def _renamed(model: Model, fact: f.Renamed, at: float) -> None:
+    component = model.components[fact.path]
+    component.cls = fact.cls
+    if component.origin is not None:
+        component.origin = [fact.cls, *component.origin[1:]]
+
+
 # -- state ----------------------------------------------------------------------------------------
 
 
 def _wrote(model: Model, fact: f.Wrote, at: float) -> None:
-    state = model.components[fact.path].state
+    component = model.components[fact.path]
+    state = component.state
+    if fact.by == "code":  # as those that ``__init__`` had set when the component was made
+        component.initial |= {fact.delta.path[0]}
     if model.careful and fact.by != "flow":
         apply_copy(state, fact.delta)
     else:
@@ -326,6 +338,29 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         call.move(Step.FAILED, fact.path, at)
         life.failures += 1
         life.enter("failed", at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message)
+
+
+def _forgotten(model: Model, fact: f.Forgotten, at: float) -> None:
+    life = model.works[fact.path]
+    call = next(each for each in [*life.unfinished(), *life.latest.values()] if each.number == fact.number)
+    if life.latest.get(call.key) is call:
+        del life.latest[call.key]
+    if call.phase in FINISHED:
+        return
+    if life.running is call:
+        life.running = None
+    else:
+        life.queue.remove(call)
+    if life.running is None and not life.queue:
+        life.enter("stopped", at)
+
+
+def _rebound(model: Model, fact: f.Rebound, at: float) -> None:
+    life = model.works[fact.path]
+    call = next(each for each in life.latest.values() if each.number == fact.number)
+    del life.latest[call.key]
+    call.key, call.args, call.kwargs = fact.key, fact.args, fact.kwargs
+    life.latest[fact.key] = call
 
 
 # -- processes ------------------------------------------------------------------------------------
@@ -455,4 +490,7 @@ _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.PassesIdled: _told,
     f.PassWentOn: _told,
     f.EndAsked: _told,
+    f.Forgotten: _forgotten,
+    f.Rebound: _rebound,
+    f.Renamed: _renamed,
 }

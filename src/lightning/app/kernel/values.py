@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
 from math import copysign
@@ -453,10 +453,19 @@ def _unpack_record(packed: Ext, depth: int) -> Any:
     if cls is None or not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return Unresolved(name, packed)
     record = object.__new__(cls)  # as it was: neither __init__ nor __post_init__ runs again
-    for each in fields(cls):
-        if each.name not in told:
+    known = fields(cls)
+    if not told.keys() <= {each.name for each in known}:
+        return Unresolved(name, packed)  # the class has lost a field: without it this would be another value
+    for each in known:
+        if each.name in told:
+            value = _unpack(told[each.name], depth)
+        elif each.default is not MISSING:  # the class has a new field, and says what it is by default
+            value = each.default
+        elif each.default_factory is not MISSING:
+            value = each.default_factory()
+        else:
             return Unresolved(name, packed)
-        object.__setattr__(record, each.name, _unpack(told[each.name], depth))
+        object.__setattr__(record, each.name, value)
     return record
 
 

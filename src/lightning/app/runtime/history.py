@@ -122,6 +122,15 @@ class History:
                 yield event("work", "returned", text, call=fact.number, value=plain(unpack(fact.value)))
             case f.CallFailed():
                 yield event("work" if fact.seq else "runtime", "failed", _failed(fact), call=fact.number)
+            case f.Forgotten():
+                text = f"{path}: call {fact.number} is dropped, as it no longer fits the code"
+                yield event("start", "forgotten", text, call=fact.number)
+            case f.Rebound():
+                now = sentences.call(path, fact.args, fact.kwargs)
+                text = f"{path}: call {fact.number} is {now} now, as the code has changed"
+                yield event("start", "rebound", text, call=fact.number)
+            case f.Renamed():
+                yield event("start", "renamed", f"{path} is a {fact.cls} now")
             case f.Placed():
                 on = f" with GPU {', '.join(map(str, fact.devices))}" if fact.devices else ""
                 yield event("runtime", "placed", f"{path}: a process is started{on}")

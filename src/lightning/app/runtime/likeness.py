@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -34,7 +35,7 @@ from lightning.app.runtime.record import (
 
 ENVIRONMENTS = Path(".lightning/environments")
 INSTALL = "pip install 'lightning-apps[environments]'"
-_READY = "ready"
+_LOCAL = ("editable", "folder")
 
 
 def recreated(run: Run, app_file: str, present: Collection[str], *, fresh: bool = False) -> str:
@@ -49,15 +50,27 @@ def recreated(run: Run, app_file: str, present: Collection[str], *, fresh: bool 
             "Name another: lightning list runs"
         )
     record = known[-1]
-    here = _is_here(record)
-    uv = "" if here else _uv()
     obstacles = [*_elsewhere(record), *_code(record, app_file), *_variables(record, present)]
+    here = _is_here(record)
+    made = _Environment(record)
+    python = ""
     if not here:
-        obstacles += [*_uninstallable(record), *_python_wanting(record, uv)]
+        obstacles += _uninstallable(record)
+        if fresh or not made.ready:
+            python, why = _found(record, made.uv)
+            if why:
+                obstacles.append(why)
     if obstacles:
         listed = "".join(f"\n  - {each}" for each in obstacles)
         raise ConflictError(f"the environment of run {run.id} cannot be recreated here:{listed}")
-    return "" if here else _made(record, uv, fresh=fresh)
+    if here:
+        for name, origin in record.origins.items():
+            if origin.kind in _LOCAL:
+                _say(f"{name} is taken as it is now in {origin.url}")
+        return ""
+    if python:
+        made.make(python, fresh=fresh)
+    return made.python
 
 
 # -- what stands in the way -----------------------------------------------------------------------
@@ -104,7 +117,7 @@ def _uninstallable(record: Record) -> Iterator[str]:
         yield "lightning-apps was not installed, but on the path: install it, and start such a run"
     for name, origin in record.origins.items():
         version = record.distributions[name]
-        if origin.kind in ("editable", "folder"):
+        if origin.kind in _LOCAL:
             yield f"{name} {version} was installed from {origin.url} ({origin.kind}), which no index has"
         elif origin.kind == "archive" and (path := _local(origin)) is not None:
             kind, _, digest = origin.mark.partition("=")
@@ -114,23 +127,24 @@ def _uninstallable(record: Record) -> Iterator[str]:
                 yield f"{name} {version} was installed from {path}, which has changed since"
 
 
-def _python_wanting(record: Record, uv: str) -> Iterator[str]:
-    wanted = _python(record)
-    if os.path.isabs(wanted):
-        return
-    found = _silent(uv, "python", "find", "--no-project", wanted)
-    if found.returncode:
-        found = _silent(uv, "python", "install", wanted)
-    if found.returncode:
-        why = (found.stderr.strip().splitlines() or ["no reason given"])[0]
-        yield f"{record.implementation} {record.python} is not here, and uv cannot provide it: {why}"
-
-
-def _python(record: Record) -> str:
-    """What uv knows the Python by; this one, where it is the same."""
-    if (record.implementation, record.python) == (sys.implementation.name, python_version()):
-        return os.path.realpath(sys.executable)
-    return f"{record.implementation}@{record.python}"
+def _found(record: Record, uv: str) -> tuple[str, str]:
+    """A Python of that version: this one, the recorded one, or one of uv's; or why there is none."""
+    wanted = record.implementation, record.python
+    if wanted == (sys.implementation.name, python_version()):
+        return os.path.realpath(sys.executable), ""
+    if os.access(record.executable, os.X_OK):
+        tell = "import sys; print(sys.implementation.name, sys.version.split()[0].rstrip('+'))"
+        if _silent(record.executable, "-c", tell).stdout.split() == [*wanted]:
+            return os.path.realpath(record.executable), ""
+    request = "@".join(wanted)
+    if not _silent(uv, "python", "find", "--no-project", request).returncode:
+        return request, ""
+    _say(f"asking uv for {' '.join(wanted)}")
+    asked = _silent(uv, "python", "install", request)
+    if not asked.returncode:
+        return request, ""
+    why = (asked.stderr.strip().splitlines() or ["it gives no reason"])[0].removeprefix("error: ")
+    return "", f"{' '.join(wanted)} is not here, and uv cannot provide it: {why}"
 
 
 # -- making it ------------------------------------------------------------------------------------
@@ -151,50 +165,52 @@ def requirements(record: Record) -> list[str]:
     return lines
 
 
-def _made(record: Record, uv: str, *, fresh: bool) -> str:
-    wanted = requirements(record)
-    content = "\n".join([record.implementation, record.python, platform_of(record), *wanted])
-    folder = (ENVIRONMENTS / hashlib.sha256(content.encode()).hexdigest()[:16]).absolute()
-    python = folder / "bin" / "python"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    (folder.parent / ".gitignore").write_text("*\n")
-    with open(f"{folder}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # who makes it at this moment, makes it for us, too
-        if fresh or not (folder / _READY).exists():
-            listed = Path(f"{folder}.txt")
-            listed.write_text("\n".join(wanted) + "\n")
-            print(
-                f"INFO: making the environment of that run: Python {record.python} and "
-                f"{len(wanted)} distributions, in {os.path.relpath(folder)}",
-                file=sys.stderr,
+class _Environment:
+    """The place of what a record wants, made or not."""
+
+    def __init__(self, record: Record) -> None:
+        self._version = record.python
+        self._wanted = requirements(record)
+        content = "\n".join([record.implementation, record.python, platform_of(record), *self._wanted])
+        self._folder = (ENVIRONMENTS / hashlib.sha256(content.encode()).hexdigest()[:16]).absolute()
+        self._done = self._folder / "ready"
+        self.python = str(self._folder / "bin" / "python")
+
+    @property
+    def ready(self) -> bool:
+        return self._done.exists()
+
+    @cached_property
+    def uv(self) -> str:
+        return _uv()
+
+    def make(self, python: str, *, fresh: bool) -> None:
+        """Install everything into it, unless somebody has done so by now."""
+        folder = self._folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        (folder.parent / ".gitignore").write_text("*\n")
+        with open(f"{folder}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # who makes it at this moment, makes it for us, too
+            if self.ready and not fresh:
+                return
+            _say(
+                f"making the environment of that run: Python {self._version} and {len(self._wanted)} "
+                f"distributions, in {os.path.relpath(folder)}"
             )
+            listed = Path(f"{folder}.txt")
+            listed.write_text("\n".join(self._wanted) + "\n")
             cache = ["--no-cache"] if fresh else []
             _do(
-                uv,
-                "venv",
-                "--quiet",
-                "--clear",
-                "--no-project",
-                *cache,
-                "--python",
-                _python(record),
-                str(folder),
+                self.uv, "venv", "--quiet", "--clear", "--no-project", *cache, "--python", python, str(folder)
             )
             # without resolving: the list is whole, and what ran once may run against its own metadata
-            _do(
-                uv,
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                *cache,
-                "--python",
-                str(python),
-                "-r",
-                str(listed),
-            )
-            (folder / _READY).touch()
-    return str(python)
+            install = ("pip", "install", "--quiet", "--no-deps", *cache, "--python", self.python)
+            _do(self.uv, *install, "-r", str(listed))
+            self._done.touch()
+
+
+def _say(text: str) -> None:
+    print(f"INFO: {text}", file=sys.stderr)
 
 
 def _uv() -> str:

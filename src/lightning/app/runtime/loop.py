@@ -76,6 +76,7 @@ class Runtime:
         log: Log | None = None,
         devices: tuple[int, ...] = (),
         until_idle: bool = False,
+        drop_unfit: bool = False,
     ) -> None:
         self.app = app
         self.root: Component = app.root
@@ -102,7 +103,7 @@ class Runtime:
         self.works = Works(self.ledger, run_id, devices)
         self.passes = Passes(self.works)
         self.mirror = Mirror(self.passes, config, self._let_in)
-        self.tree = Tree(self.root, self.ledger, config, self.mirror)
+        self.tree = Tree(self.root, self.ledger, config, self.mirror, drop_unfit=drop_unfit)
         self.ended: EndApp | None = None
         self.pass_began = 0.0  # 0 while no pass is under way
         self.signals = 0
@@ -133,6 +134,8 @@ class Runtime:
         """Join the objects with the journal, and make that durable."""
         self.ledger.at = self.clock.now()
         self.tree.join()
+        for line in self.tree.told:
+            self.log.info(line)
         self.works.begin_epoch()
         self.performer.epoch = self.model.epoch
         self._close_turn(now=True)
@@ -441,12 +444,17 @@ class Runtime:
         """Between two turns: what the journal comes to, so that a recovery need not go through all of it."""
         self._busy_turns = 0
         try:
-            model = dump(self.model if not self.passes.undone else recover(self.journal).model)
+            model = dump(self.model if not self.passes.undone else self._journaled())
         except StateValueError:  # changed behind the back of its container: the journal knows nothing of it
-            model = dump(recover(self.journal).model)
+            model = dump(self._journaled())
         self.journal.snapshot(model)
         self._uncommitted = True
         self._close_turn(now=True)
+
+    def _journaled(self) -> Model:
+        """The model as the journal has it, up to the last turn."""
+        self._close_turn(now=True)
+        return recover(self.journal).model
 
     def _begin_end(self, ending: EndApp) -> None:
         """Say why, once, then stop all works in order; what they still say is taken in."""

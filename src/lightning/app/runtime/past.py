@@ -20,7 +20,7 @@ from lightning.app.journal.journal import Reader
 from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.kernel.facts import Fact, Made, decode_turn, encode_turn
+from lightning.app.kernel.facts import Fact, Made, Renamed, decode_turn, encode_turn
 from lightning.app.kernel.model import Call, Component, Model, WorkLife
 from lightning.app.kernel.snapshot import dump, load
 from lightning.app.kernel.values import unpack
@@ -256,6 +256,10 @@ class Renaming:
         self._before = module if own else ""
 
     def fact(self, fact: Fact) -> Fact:
+        if isinstance(fact, Renamed):
+            if fact.path == "root":
+                self._before = fact.cls.partition(":")[0]
+            return msgspec.structs.replace(fact, cls=self._name(fact.cls))
         if not isinstance(fact, Made):
             return fact
         if fact.path == "root":

@@ -230,7 +230,7 @@ def git_of(folder: str, files: Iterable[str]) -> Git | None:
 def _git(folder: str, *arguments: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", "-C", folder, "status", "--porcelain=v2", *arguments],
+            ["git", "-C", folder, "-c", "core.fsmonitor=false", "status", "--porcelain=v2", *arguments],
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

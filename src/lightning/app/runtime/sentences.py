@@ -156,6 +156,8 @@ def joined(fact: f.Fact) -> str:
             return f"no {fact.path}"
         case f.Configured():
             return f"{fact.path} with {fact.options}"
+        case f.Rebound():
+            return call(fact.path, fact.args, fact.kwargs) + f" for call {fact.number}"
     return asked(fact)
 
 

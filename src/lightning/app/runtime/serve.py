@@ -19,7 +19,14 @@ from lightning.app.core.app import LightningApp
 from lightning.app.engines import orphans
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.engines.gpus import devices
-from lightning.app.errors import ConflictError, EngineError, JournalError, LightningError, NotFoundError
+from lightning.app.errors import (
+    CodeChangedError,
+    ConflictError,
+    EngineError,
+    JournalError,
+    LightningError,
+    NotFoundError,
+)
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
@@ -89,10 +96,11 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
             )
     else:
         opened = _to_resume(runs, options, interrupted)
-        _say_changes(opened, options, log)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
     place = None
     try:
+        if options.resume is not None:
+            _say_changes(opened, options, log)
         place = _Place(app, opened, options)
         place.keep_output(config.runs.output)
         code, reason = _run(app, options, module, opened, place, log, config)
@@ -101,7 +109,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     except StoppedEarly:
         opened.note_end(0, "signal")
         raise
-    except (EngineError, JournalError):
+    except (EngineError, JournalError, CodeChangedError):
         _note_end(opened, "killed")  # no fault of the app: --resume goes on from here
         raise
     except BaseException:
@@ -133,6 +141,7 @@ def _run(
         log=log,
         devices=tuple(devices()),
         until_idle=options.until_idle,
+        drop_unfit=options.drop_unfit,
     )
     runtime.performer.app_file = os.path.abspath(options.file)
     runtime.performer.app_module = module

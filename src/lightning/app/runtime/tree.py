@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from lightning.app.config import Config
@@ -16,13 +17,27 @@ from lightning.app.core.component import Binding, Component
 from lightning.app.core.compute import resources
 from lightning.app.core.structures import Structure
 from lightning.app.core.work import LightningWork
-from lightning.app.errors import ComponentError, LightningError, StateValueError
+from lightning.app.errors import CodeChangedError, ComponentError, LightningError, StateValueError
 from lightning.app.kernel import facts as f
-from lightning.app.kernel.delta import SET, apply
+from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.ledger import Ledger
+from lightning.app.kernel.lifecycle import Phase
 from lightning.app.kernel.messages import Delta
+from lightning.app.kernel.model import Component as Known
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.values import encode, pack, unpack
+from lightning.app.runtime.fit import (
+    Misfit,
+    arguments,
+    misfit,
+    misfit_of_value,
+    misfits_of_calls,
+    rebound,
+    refusal,
+    shown,
+    taken,
+    taken_by_class,
+)
 
 
 def _refuse_unfit(component: Component) -> None:
@@ -73,6 +88,23 @@ def resolve(name: str) -> type[Component] | None:
     return found if isinstance(found, type) and issubclass(found, Component) else None
 
 
+def class_now(name: str) -> type[Component] | None:
+    """The class of that name, or the one that has it in another module."""
+    found = resolve(name)
+    if found is not None:
+        return found
+    qualname = name.partition(":")[2]
+    moved = {each for each in _subclasses(Component) if each.__qualname__ == qualname}
+    there = [each for each in moved if resolve(f"{each.__module__}:{qualname}") is each]
+    return there[0] if len(there) == 1 else None
+
+
+def _subclasses(cls: type[Component]) -> Iterator[type[Component]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
 def origin_of(component: Component, where: str) -> list[Any]:
     """Class and constructor arguments, packed: enough to make it again."""
     args, kwargs = component._origin
@@ -120,28 +152,63 @@ def bind(component: Component, binding: Binding, model: Model) -> None:
 class Tree:
     """Joins an app's objects with a model, at a start or a resume."""
 
-    def __init__(self, root: Component, ledger: Ledger, config: Config, binding: Binding) -> None:
+    def __init__(
+        self, root: Component, ledger: Ledger, config: Config, binding: Binding, *, drop_unfit: bool = False
+    ) -> None:
         self.root = root
         self.ledger = ledger
         self.model = ledger.model
         self.config = config
         self.binding = binding
+        self.drop_unfit = drop_unfit
+        self.told: list[str] = []  # what a resume changed, to be said
+        self._misfits: list[Misfit] = []
 
     def join(self) -> None:
+        """Raises ``CodeChangedError`` at a resume with code that the run no longer fits; then nothing may be recorded."""
+        if not self.model.components:
+            for component in self.root._walk():
+                self._make(component)
+            return
+        try:
+            self._resume()
+        except CodeChangedError:
+            raise
+        except LightningError as err:  # the code would not start by itself either
+            raise CodeChangedError([str(err)], can_drop=False) from err
+
+    def _make(self, component: Component) -> None:
+        self.ledger.enter(made(component, self.config, None))
+        bind(component, self.binding, self.model)
+
+    def _resume(self) -> None:
         self._build_again()
         self._take_away()
         self._build_again()  # in place of what was taken away
-        known = set(self.model.components)
+        for component in list(self.root._walk()):
+            self._compare_class(component)
         present = {each.name: each for each in self.root._walk()}
-        for path in sorted(known - set(present), key=len):
-            if path in self.model.components:  # the code no longer makes it
-                self.ledger.enter(f.Deleted(path))
+        for path in sorted(set(self.model.components) - set(present)):
+            if path in self.model.components:
+                self.ledger.enter(f.Deleted(path, "code"))
+                self.told.append(f"{path} is no longer in the code: deleted, with what it had")
         for path, component in present.items():
-            if path in known:
+            if path in self.model.components:
                 self._lay_over(path, component)
+                bind(component, self.binding, self.model)
             else:
-                self.ledger.enter(made(component, self.config, None))
-            bind(component, self.binding, self.model)
+                self._make(component)
+        if self._misfits and not (self.drop_unfit and "root" not in {each.place for each in self._misfits}):
+            raise refusal(self._misfits)
+
+    def _drop(self, unfit: Misfit, fact: f.Fact) -> None:
+        """Leave it behind. Where that was not asked for, the ledger is not used any further."""
+        self._misfits.append(unfit)
+        self._leave_behind(unfit, fact)
+
+    def _leave_behind(self, unfit: Misfit, fact: f.Fact) -> None:
+        self.ledger.enter(fact)
+        self.told.append(f"dropped: {unfit}")
 
     def _take_away(self) -> None:
         """What the run had deleted, or replaced by something else."""
@@ -157,42 +224,109 @@ class Tree:
     def _build_again(self) -> None:
         """What ``run`` had made."""
         present = {each.name: each for each in self.root._walk()}
-        for path, known in self.model.components.items():
+        for path, known in list(self.model.components.items()):
             above, _, name = path.rpartition(".")
             if path in present or known.origin is None or above not in present:
                 continue
-            cls = resolve(known.cls)
-            if cls is None:
-                raise LightningError(
-                    f"{path} was made by run as a {known.cls}, which the app no longer has: bring the class back, "
-                    "or start a new run (without --resume)"
-                )
-            if issubclass(cls, Structure):
-                child: Component = cls()
-            else:
-                _, args, kwargs = known.origin
-                child = cls(
-                    *[unpack(each) for each in args], **{key: unpack(each) for key, each in kwargs.items()}
-                )
-            present[above]._adopt(name, child)
-            for each in child._walk():
+            if path not in self.model.components:  # it was below what was left behind
+                continue
+            built = self._built(path, known, present[above], name)
+            if isinstance(built, Misfit):
+                self._drop(built, f.Deleted(path, "code"))
+                continue
+            present[above]._adopt(name, built)
+            for each in built._walk():
                 present[each.name] = each
+
+    def _built(self, path: str, known: Known, parent: Component, name: str) -> Component | Misfit:
+        """One component that ``run`` had made, from its class and its arguments; or why there is none."""
+        assert known.origin is not None
+        here = taken_by_class(parent, name)
+        if name in parent._state and name not in self.model.components[parent.name].initial:
+            here = "an attribute of that name"
+        if here:
+            return misfit(path, f"a {known.kind} made by run ({known.cls})", here)
+        cls = class_now(known.cls)
+        if cls is None:
+            return Misfit(path, f"{path} was made by run as a {known.cls}, which the code no longer has")
+        if cls._kind != known.kind:
+            return misfit(path, f"a {known.kind} ({known.cls})", f"a {cls._kind}")
+        if issubclass(cls, Structure):
+            return cls()
+        _, packed, packed_named = known.origin
+        args = [unpack(each) for each in packed]
+        kwargs = {key: unpack(each) for key, each in packed_named.items()}
+        lost = misfit_of_value(path, [args, kwargs])
+        if lost is not None:
+            return lost
+        try:
+            built = cls(*args, **kwargs)
+        except Exception as err:
+            call = f"{cls.__name__}({arguments(args, kwargs)})"
+            told = f"{path} was made by run as {call}, which now raises {type(err).__name__}: {err}"
+            return Misfit(path, told)
+        if class_name(built) != known.cls:
+            self._rename(path, built)
+        return built
+
+    def _compare_class(self, component: Component) -> None:
+        """A class may have a new name. What is something else begins anew."""
+        path, cls = component.name, type(component)
+        known = self.model.components.get(path)
+        if known is None or (known.kind == component._kind and known.cls == class_name(component)):
+            return
+        before = resolve(known.cls)
+        related = before is None or issubclass(cls, before) or issubclass(before, cls)
+        if known.kind != component._kind or not related:
+            other = f"a {component._kind} ({class_name(component)})"
+            self._drop(misfit(path, f"a {known.kind} ({known.cls})", other), f.Deleted(path, "code"))
+        else:
+            self._rename(path, component)
+
+    def _rename(self, path: str, component: Component) -> None:
+        before = self.model.components[path].cls
+        self.ledger.enter(f.Renamed(path, class_name(component)))
+        self.told.append(f"{path} was a {before} and goes on as a {class_name(component)}")
 
     def _lay_over(self, path: str, component: Component) -> None:
         """The journaled state goes over what ``__init__`` set; attributes that are new in the code stay."""
         _refuse_unfit(component)
         known = self.model.components[path]
+        for name, value in list(known.state.items()):
+            place = f"{path}.{name}"
+            here = taken(component, name)
+            unfit = misfit_of_value(place, value)
+            if here:
+                unfit = misfit(place, f"the value {shown(value)}", here)
+            if unfit is not None:
+                gone = Delta(DELETE, (name,))
+                if name in component._state:
+                    gone = Delta(SET, (name,), pack(component._state[name], place))
+                self._drop(unfit, f.Wrote(path, gone, "code"))
         for name in list(component._state):
             if name not in known.state:
                 if name in known.initial:
                     del component._state[name]
                 else:
                     packed = pack(component._state[name], f"{path}.{name}")
-                    self.ledger.enter(f.Wrote(path, Delta(SET, (name,), packed)))
+                    self.ledger.enter(f.Wrote(path, Delta(SET, (name,), packed), "code"))
         for name, value in known.state.items():
             apply(component._state, Delta(SET, (name,), pack(value, f"{path}.{name}")))
         if isinstance(component, LightningWork):
-            options = options_of(component, self.config)
-            assert known.life is not None
-            if options != known.life.options:
-                self.ledger.enter(f.Configured(path, options))
+            self._take_up(path, component, known)
+
+    def _take_up(self, path: str, work: LightningWork, known: Known) -> None:
+        """A work goes on with the options and the signature that the code has now."""
+        life = known.life
+        assert life is not None
+        options = options_of(work, self.config)
+        if options != life.options:
+            self.ledger.enter(f.Configured(path, options))
+        for unfit, call in misfits_of_calls(work, life):
+            forgotten = f.Forgotten(path, call.number)
+            if call.phase is Phase.FAILED:  # what it needs was most likely the reason to change the code
+                self._leave_behind(unfit, forgotten)
+            else:
+                self._drop(unfit, forgotten)
+        for fact in rebound(work, life):
+            self.ledger.enter(fact)

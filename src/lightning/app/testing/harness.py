@@ -35,6 +35,7 @@ class Harness:
         timezone: str = "UTC",
         log_level: str = "warning",
         devices: tuple[int, ...] = (),
+        drop_unfit: bool = False,
     ) -> None:
         self.app = app if isinstance(app, LightningApp) else LightningApp(app)
         self.root: Any = self.app.root
@@ -48,6 +49,7 @@ class Harness:
             clock=self.clock,
             log=Log(log_level),
             devices=devices,
+            drop_unfit=drop_unfit,
         )
         self.runtime.start()
 
