@@ -88,7 +88,7 @@ def test_the_help_loads_no_more_than_it_shows() -> None:
     ours = {name for name in loaded if name.startswith("lightning")}
     assert ours == {
         "lightning", "lightning.app", "lightning.app.cli", "lightning.app.cli.errors", "lightning.app.errors",
-        "lightning.app.runtime", "lightning.app.runtime.streams",
+        "lightning.app.runtime", "lightning.app.runtime.streams", "lightning.app.startup",
     }  # fmt: skip
 
 

@@ -108,6 +108,102 @@ app = L.LightningApp(Flow())
 """
 
 
+BOTH = pytest.mark.parametrize("method", ["fork", "spawn"])
+
+
+@BOTH
+def test_a_run_that_ends_as_scripts_end_has_succeeded(method: str, stage: Stage) -> None:
+    assert stage.play(
+        """
+        def main():
+            print("the script is through")
+            sys.exit(0)
+
+        class Work(L.LightningWork):
+            def run(self):
+                main()
+
+            def on_exception(self, error):
+                print("never")
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method)
+    ) == ["the script is through"]
+
+
+@BOTH
+def test_a_work_that_asks_for_input_is_told_what_to_do(method: str, stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def run(self):
+                input("your name? ")
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method)
+    )
+    terminal.end(1)
+    assert 'input("your name? ")' in terminal.errors
+    assert "EOFError" in terminal.errors
+    assert "a work has no terminal to ask at: pass it in as an argument of run" in terminal.errors
+
+
+@BOTH
+def test_works_have_the_apps_arguments(method: str, stage: Stage) -> None:
+    assert stage.play(
+        """
+        NAME = sys.argv[1]
+
+        class Work(L.LightningWork):
+            def run(self):
+                print(NAME, sys.argv)
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method),
+        "--app_args",
+        "--name",
+        "",
+    ) == ["--name ['app.py', '--name', '']"]
+
+
+@BOTH
+def test_a_work_has_the_gpus_it_was_given_when_the_app_is_imported_in_it(
+    method: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIGHTNING_GPUS", "1")
+    imported = "0" if method == "spawn" else None  # a fork was imported before it was given any
+    assert stage.play(
+        """
+        AT_IMPORT = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+        class Work(L.LightningWork):
+            def run(self):
+                print(AT_IMPORT, os.environ["CUDA_VISIBLE_DEVICES"])
+
+        app = L.LightningApp(Work(start_method="METHOD", cloud_compute=L.CloudCompute("gpu")))
+        """.replace("METHOD", method)
+    ) == [f"{imported} 0"]
+
+
+@BOTH
+def test_an_app_that_is_stopped_while_its_works_begin_leaves_nothing(method: str, stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Work(L.LightningWork):
+            def on_start(self):
+                print("begins")
+                time.sleep(600)
+
+            def run(self):
+                pass
+
+        app = L.LightningApp(Work(start_method="METHOD"))
+        """.replace("METHOD", method)
+    )
+    terminal.line("begins")
+    terminal.stop()
+
+
 def _hello(options: str = "") -> str:
     return HELLO.replace("WITH", options)
 
@@ -183,7 +279,8 @@ def test_less_durability_changes_nothing_while_nothing_is_killed(durability: str
     assert stage.play(_hello(), "--durability", durability) == ["3 True forked", "flow True 3"]
 
 
-def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> None:
+@BOTH
+def test_each_components_lines_arrive_complete_and_in_order(method: str, stage: Stage) -> None:
     lines = stage.play(
         """
         class Work(L.LightningWork):
@@ -193,12 +290,14 @@ def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> Non
                     sys.stdout.flush()
                     if number % 100 == 0:
                         os.write(1, f"{name} raw {number}\\n".encode())
+                touch(name)
+                until(lambda: exists("one")() and exists("two")())  # what comes now is passed on without an end
                 sys.stdout.write(name + " without an end")
 
         class Flow(L.LightningFlow):
             def __init__(self):
                 super().__init__()
-                self.one, self.two = Work(parallel=True), Work(parallel=True)
+                self.one, self.two = (Work(parallel=True, start_method="METHOD") for _ in range(2))
 
             def run(self):
                 self.one.run("one")
@@ -208,7 +307,7 @@ def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> Non
                     self.stop()
 
         app = L.LightningApp(Flow())
-        """
+        """.replace("METHOD", method)
     )
     for name in ("one", "two"):
         expected = []
@@ -220,7 +319,8 @@ def test_each_components_lines_arrive_complete_and_in_order(stage: Stage) -> Non
     assert sum(line.count("without an end") for line in lines) == 2
 
 
-def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Stage) -> None:
+@BOTH
+def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(method: str, stage: Stage) -> None:
     lines = stage.play(
         """
         class Work(L.LightningWork):
@@ -245,7 +345,7 @@ def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Sta
         class Flow(L.LightningFlow):
             def __init__(self):
                 super().__init__()
-                quiet = dict(parallel=True, raise_exception=False)
+                quiet = dict(parallel=True, raise_exception=False, start_method="METHOD")
                 self.stopped, self.ended, self.fails, self.leaves = (Work(**quiet) for _ in range(4))
                 self.idle = Work(parallel=True, cloud_compute=L.CloudCompute(idle_timeout=0.01))
                 self.deleted = Work(parallel=True)
@@ -271,7 +371,7 @@ def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Sta
                     self.stop()
 
         app = L.LightningApp(Flow())
-        """
+        """.replace("METHOD", method)
     )
     for name in ("stopped", "ended", "idle", "deleted"):
         assert [line for line in lines if line.startswith(f"root.{name} ")] == [
@@ -288,3 +388,56 @@ def test_hooks_are_called_at_every_exit_that_the_process_lives_to_see(stage: Sta
         "root.leaves raised 3",
         "root.leaves exits",
     ]
+
+
+CROWD = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT, HARD))
+
+class Work(L.LightningWork):
+    def run(self):
+        if self.name == "root.crowd.29":
+            touch("all here")
+        until(exists("all here"))
+
+class Flow(L.LightningFlow):
+    def __init__(self):
+        super().__init__()
+        self.crowd = L.app.structures.List(*[Work(parallel=True) for _ in range(30)])
+
+    def run(self):
+        for work in self.crowd:
+            work.run()
+        if all(work.has_succeeded for work in self.crowd):
+            print("all of them")
+            self.stop()
+
+app = L.LightningApp(Flow())
+"""
+
+
+def test_a_soft_limit_of_open_files_is_raised_for_the_works(stage: Stage) -> None:
+    hard = "resource.getrlimit(resource.RLIMIT_NOFILE)[1]"
+    assert stage.play(CROWD.replace("SOFT", "16").replace("HARD", hard)) == ["all of them"]
+
+
+@pytest.mark.parametrize("limit", ["40", "64"])  # it is the runtime that runs out, or the supervisor
+def test_works_that_a_hard_limit_of_open_files_does_not_allow_end_the_app_in_order(
+    limit: str, stage: Stage
+) -> None:
+    terminal = stage.start(CROWD.replace("SOFT", limit).replace("HARD", limit))
+    terminal.end(1)  # and nothing is left
+    assert re.search(
+        rf"root\.crowd\.\d+.* could not be started: too many open files with \d+ works running and a limit of {limit}; "
+        "raise the hard limit .ulimit -Hn",
+        terminal.errors,
+    )
+    assert "Traceback" not in terminal.errors
+
+
+@pytest.mark.parametrize("limit", ["8", "12", "20"])
+def test_an_app_that_may_not_open_enough_files_is_refused_at_once(limit: str, stage: Stage) -> None:
+    terminal = stage.start(CROWD.replace("SOFT", limit).replace("HARD", limit))
+    terminal.end(1)
+    assert re.search(rf"may have {limit} files open at once and has \d+; an app needs", terminal.errors)
+    assert "Traceback" not in terminal.errors

@@ -149,6 +149,37 @@ def test_quitting_fails_the_call(start: Start) -> None:
     assert "BdbQuit" in terminal.shown
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_after_a_work_that_died_at_the_prompt_ctrl_c_reaches_the_app_again(start: Start, method: str) -> None:
+    terminal = start(
+        WORK.replace("parallel=True", f"parallel=True, on_crash='fail', start_method='{method}'")
+        .replace("self.stop(self.one.status.message)", "print('it is gone')")
+        .format(stop="breakpoint()", second="")
+    )
+    terminal.await_text("(Pdb) ")
+    terminal.type("import os; os.kill(os.getpid(), 9)\n")
+    terminal.await_text("it is gone")
+    terminal.type("\x03")
+    assert terminal.await_end() == 0
+
+
+def test_after_one_of_two_that_wait_for_the_prompt_died_at_it_ctrl_c_reaches_the_app_again(
+    start: Start,
+) -> None:
+    terminal = start(
+        WORK.replace("parallel=True", "parallel=True, on_crash='fail'")
+        .replace("self.stop(self.one.status.message)", "pass")
+        .format(stop="breakpoint()", second="self.two.run('two')")
+    )
+    terminal.await_text("(Pdb) ")
+    terminal.type("import os; os.kill(os.getpid(), 9)\n")
+    terminal.await_text("(Pdb) ")
+    terminal.type("c\n")
+    terminal.await_text("goes on with")
+    terminal.type("\x03")
+    assert terminal.await_end() == 0
+
+
 def test_two_works_that_stop_have_the_terminal_one_after_the_other(start: Start) -> None:
     terminal = start(WORK.format(stop="breakpoint()", second="self.two.run('two')"))
     terminal.await_text("(Pdb) ")

@@ -9,6 +9,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import lightning.app.startup  # noqa: F401 - before anything else of an app's file
+
 if TYPE_CHECKING:
     from lightning.app.core.app import LightningApp
     from lightning.app.core.arguments import Keyed

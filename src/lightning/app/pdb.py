@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TERMINAL = "/dev/tty"
 _debugger: Pdb | None = None
+_home = 0  # the group that had the terminal before there were works
 _told: set[tuple[str, int]] = set()  # where it was said that there is no terminal
 
 
@@ -150,8 +151,43 @@ def _foreground(terminal: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # who had it is gone
+        try:
             _take(terminal, before)
+        except OSError:  # who had it is gone
+            if _home:
+                with suppress(OSError):
+                    _take(terminal, _home)
+
+
+def remember_foreground() -> None:
+    """Whose the terminal is now, it shall be again when a work has died at a prompt."""
+    global _home
+    _home = _holder()
+
+
+def give_back(dead: int) -> None:
+    """Give the terminal back, if who has it is this group, which has died at a prompt."""
+    if _home and _holder() == dead:
+        with suppress(OSError):  # hung up, or nobody is left to have it
+            terminal = os.open(_TERMINAL, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                _take(terminal, _home)
+            finally:
+                os.close(terminal)
+
+
+def _holder() -> int:
+    """The group that the terminal's keys go to; 0 without a terminal."""
+    try:
+        terminal = os.open(_TERMINAL, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return os.tcgetpgrp(terminal)
+    except OSError:  # it has been hung up
+        return 0
+    finally:
+        os.close(terminal)
 
 
 def _take(terminal: int, group: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
+from lightning.app import startup
 from lightning.app.core.app import LightningApp
 from lightning.app.errors import LightningError
 from lightning.app.runtime import loader
@@ -19,7 +21,8 @@ class MultiProcessRuntime:
 
     def __init__(self, app: LightningApp, **options: Any) -> None:
         self.app = app
-        self.options = Options(file=app.defined_at[0], **options)
+        options.setdefault("runs_dir", os.path.join(startup.FOLDER, Options.runs_dir))
+        self.options = Options(file=os.path.join(startup.FOLDER, app.defined_at[0]), **options)
 
     def dispatch(self) -> None:
         """Run to the end, then exit with the app's exit code.

@@ -17,6 +17,7 @@ import pytest
 from lightning.app.engines import host, process
 from lightning.app.engines.answering import answers
 from lightning.app.engines.channel import LARGEST, Channel
+from lightning.app.engines.origin import Origin
 from lightning.app.engines.process import ProcessEngine
 from lightning.app.kernel import messages as m
 from lightning.app.runtime.loader import load_module
@@ -374,9 +375,12 @@ def test_a_runtime_that_talks_nonsense_ends_the_work(play: Play) -> None:
 def test_a_message_before_the_object_ends_the_process() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        command = [sys.executable, "-m", "lightning.app.engines.host", "--fd", str(theirs.fileno())]
-        spawned = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True)
+        fds = {"--fd": theirs.fileno(), "--origin": Origin.here().kept()}
+        options = [word for option, fd in fds.items() for word in (option, str(fd))]
+        command = [sys.executable, "-m", "lightning.app.engines.host", *options]
+        spawned = subprocess.Popen(command, pass_fds=fds.values(), stderr=subprocess.PIPE, text=True)
         theirs.close()
+        os.close(fds["--origin"])
         runtime = Channel(ours, m.ToRuntime)
         runtime.post(m.Call(1, "id", [], {}))
         runtime.flush()

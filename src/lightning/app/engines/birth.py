@@ -233,18 +233,26 @@ def _close_range(first: int, last: int) -> None:
                 os.close(fd)
 
 
-def become(arguments: list[str], channel: int, environment: Mapping[str, str]) -> NoReturn:
-    """Be a new Python that runs these."""
-    os.set_inheritable(channel, True)
+def become(
+    arguments: list[str], inherited: Iterable[int], environment: Mapping[str, str], folder: str
+) -> NoReturn:
+    """Be a new Python that runs these, in this folder."""
+    for fd in inherited:
+        os.set_inheritable(fd, True)
+    with suppress(OSError):  # it has been removed
+        os.chdir(folder)
     for number in _PYTHONS_OWN:
         signal.signal(number, signal.SIG_DFL)
     os.execve(sys.executable, python(arguments), {**os.environ, **environment})
 
 
 def python(arguments: Sequence[str]) -> list[str]:
-    """The command of a Python like this one (``-X``, ``-W``, ``-O``) that runs these."""
+    """The command of a Python like this one (``-X``, ``-W``, ``-O``) that runs these.
+
+    ``-P``: a file of the user's that is called like a module of Python's must not stand before it.
+    """
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
-    return [sys.executable, *flags, *arguments]
+    return [sys.executable, *flags, "-P", *arguments]
 
 
 def settle(plate: orphans.Nameplate, title: str, environment: Mapping[str, str]) -> None:

@@ -13,6 +13,9 @@ from typing import Protocol
 
 from lightning.app.engines.channel import Channel
 
+ASKED = "the work asks for it"
+"""Why a method was chosen that is nobody's else idea."""
+
 
 @dataclass(frozen=True)
 class Placement:

@@ -33,6 +33,7 @@ from lightning.app.engines import birth
 from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
 from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live
+from lightning.app.engines.origin import Origin
 from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
@@ -54,6 +55,8 @@ from lightning.app.kernel.values import Pickled, pack, unpack
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
 _LONGEST_TRACEBACK = 1 << 20
+_END_OF_INPUT = "EOF when reading a line"  # says ``input()``
+_NO_INPUT = "a work has no terminal to ask at: pass it in as an argument of run or as an attribute"
 
 
 class WorkStopped(BaseException):
@@ -73,8 +76,10 @@ class Host:
 
     work: LightningWork
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, origin: Origin | None = None) -> None:
+        """``origin``: in a process that has not inherited the app."""
         self.channel = channel
+        self._origin = origin
         self.live = Live(channel)
         self.name = ""
         self._answering: Answering | None = None
@@ -93,11 +98,9 @@ class Host:
         """Open the object, lay its state over it, bind it. False, after saying why, when that fails."""
         self.name = message.work
         try:
-            if message.app_file:
-                # The loader is the runtime's: a host asks for it by name, and leans on nothing else up there.
-                loader = import_module("lightning.app.runtime.loader")
-                loader.load_module(message.app_file, message.app_module)
-            work = pickle.loads(message.body)
+            if self._origin is not None and message.app_file:
+                self._origin.import_app(message.app_file, message.app_module, self.name)
+            work = self._unpickled(message.body)
             if not isinstance(work, LightningWork):
                 raise WorkError(f"{self.name}: what arrived to be it is a {type(work).__name__}")
             self.live.bind(work, message.state)
@@ -110,6 +113,17 @@ class Host:
         self._answering = Answering(self.work)
         self.live.port_read = self._answering.arm
         return True
+
+    def _unpickled(self, body: bytes) -> Any:
+        try:
+            return pickle.loads(body)
+        except (AttributeError, ImportError) as error:
+            if self._origin is not None:
+                error.add_note(
+                    f"{self.name} starts as a new Python, which imports the app's file again, without what is under "
+                    'if __name__ == "__main__": move the class out of there, to the level of its module'
+                )
+            raise
 
     def start(self) -> bool:
         """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
@@ -133,6 +147,10 @@ class Host:
                 args = [_opened(unpack(each)) for each in call.args]
                 kwargs = {name: _opened(unpack(each)) for name, each in call.kwargs.items()}
                 result = _by_user(work.run, *args, **kwargs)
+            except SystemExit as error:  # the end of many a script that is now a ``run``
+                if error.code is not None and error.code is not False and error.code != 0:
+                    raise
+                result = None
             finally:
                 self.live.running = False
                 work._call_id = ""
@@ -218,6 +236,9 @@ def _told(error: BaseException, where: str) -> tuple[str, str, str]:
         message = "(its message could not be made)"
     if isinstance(error, SystemExit):
         message = f"{where} called sys.exit({'' if error.code is None else repr(error.code)})"
+    elif isinstance(error, EOFError) and message == _END_OF_INPUT:
+        message += f": {_NO_INPUT}"
+        error.add_note(_NO_INPUT)
     # An error of ours about what ``run`` returned has no traceback: no line of the user's raised it.
     trace = _trace(error) if error.__traceback__ is not None else ""
     return type(error).__qualname__, _plain(message, _LONGEST_MESSAGE), trace
@@ -269,9 +290,9 @@ def _together(said: list[tuple[int, int, Message]]) -> Iterator[tuple[int, int, 
 class Life:
     """A process, from its first message to its last."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, origin: Origin | None = None) -> None:
         self._channel = Channel(sock, ToHost, patient=True)
-        self._host = Host(self._channel)
+        self._host = Host(self._channel, origin)
         self._live = self._host.live
         self._opened = False
         self._begun = False  # on_start has run
@@ -480,22 +501,27 @@ class Life:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def main(sock: socket.socket, app: object = None) -> int:
-    """Be the host of a work for whoever is at the other end of ``sock``. ``app`` was inherited by a fork."""
+def main(sock: socket.socket, app: object = None, origin: Origin | None = None) -> int:
+    """Be the host of a work for whoever is at the other end of ``sock``. ``app`` was inherited by a fork; a
+    process that inherited nothing has the ``origin`` of the runtime instead."""
     pdb.install()
-    return Life(sock).live()
+    return Life(sock, origin).live()
 
 
 def _spawned() -> int:
-    """A process that inherited nothing but a descriptor: ``python -m lightning.app.engines.host --fd N``."""
-    option, fd = sys.argv[1:]
-    if option != "--fd":
-        raise SystemExit(f"usage: python -m lightning.app.engines.host --fd N, not {option}")
-    os.set_inheritable(int(fd), False)
+    """A process that inherited nothing but two descriptors:
+    ``python -m lightning.app.engines.host --fd N --origin M``."""
+    match sys.argv[1:]:
+        case ["--fd", channel, "--origin", kept]:
+            origin = Origin.read(int(kept))
+            os.close(int(kept))
+        case wrong:
+            raise SystemExit(f"usage: python -m lightning.app.engines.host --fd N --origin M, not {wrong}")
+    os.set_inheritable(int(channel), False)
     birth.print_by_lines(replace=True)
-    sys.argv[1:] = []
     # By its name, so that whoever asks for the current host asks the module that has one.
-    return import_module("lightning.app.engines.host").main(socket.socket(fileno=int(fd)))  # type: ignore[no-any-return]
+    host = import_module("lightning.app.engines.host")
+    return host.main(socket.socket(fileno=int(channel)), origin=origin)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

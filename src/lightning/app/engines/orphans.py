@@ -4,7 +4,8 @@ A process can outlive the one that should end it, so three things are arranged b
 kernel to die with its supervisor (``die_with``). Supervisor and runtime are *subreapers*: an orphan below
 them becomes their child instead of vanishing to init. And every process carries *marks* in its environment,
 which descendants inherit even through sessions of their own: ``LIGHTNING_RUN``, and in works
-``LIGHTNING_WORK`` and ``LIGHTNING_PROCESS``, the number of the start.
+``LIGHTNING_WORK`` and ``LIGHTNING_PROCESS``, the number of the start. Where the kernel lets us, each work also
+has a cgroup (``cgroups.py``), which nothing leaves, whatever it does to its environment.
 
 A process that was forked without an exec still shows the environment of the program it was forked from.
 A ``Nameplate`` tells the kernel where the new one lies, so that ``/proc/PID/environ`` is true for it too.
@@ -19,6 +20,8 @@ import signal
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+
+from lightning.app.engines import cgroups
 
 RUN = "LIGHTNING_RUN"
 WORK = "LIGHTNING_WORK"
@@ -187,12 +190,16 @@ def members(run_id: str, *, works_only: bool = False) -> list[int]:
     return found
 
 
-def sweep(run_id: str, *, works_only: bool = False, patience: float = 5.0) -> int:
-    """SIGKILL every process that carries this run's mark, but the caller; answer how many there were.
+def sweep(run_id: str, *, works_only: bool = False, patience: float = 5.0, cgroup: str | None = None) -> int:
+    """SIGKILL every process that carries this run's mark or is in its cgroup, but the caller; answer how many
+    there were. ``cgroup``: where that is, if it is known; empty if the run has none.
 
     For what survives when runtime and supervisor die at once: descendants of works with sessions of their
     own. Looks again until nothing is found, for what forks while it is being looked for.
     """
+    penned = sum(
+        cgroups.end(each, patience) for each in (cgroups.find(run_id) if cgroup is None else [cgroup])
+    )
     ended: set[int] = set()
     deadline = time.monotonic() + patience
     while found := members(run_id, works_only=works_only):
@@ -201,7 +208,7 @@ def sweep(run_id: str, *, works_only: bool = False, patience: float = 5.0) -> in
             _end(pid, run_id, deadline)
         if time.monotonic() > deadline:
             break
-    return len(ended)
+    return len(ended) + penned
 
 
 def _end(pid: int, run_id: str, deadline: float) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import select
 import signal
 import socket
@@ -22,10 +21,11 @@ from typing import Any
 
 import msgspec
 
-from lightning.app.engines import birth, orphans
+from lightning.app.engines import birth, cgroups, files, orphans
 from lightning.app.engines.channel import Channel
-from lightning.app.engines.engine import Exited, Placement, Report, Started
+from lightning.app.engines.engine import ASKED, Exited, Placement, Report, Started
 from lightning.app.engines.forking import obstacle
+from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import same_file
 from lightning.app.engines.supervisor import (
     Began,
@@ -90,6 +90,8 @@ class ProcessEngine:
         body: Body | None = None,
         program: Sequence[str] = HOST,
     ) -> None:
+        birth.ensure_streams()
+        files_before = files.raise_limit()
         self.why_spawn = obstacle()
         self.leftovers = 0  # after ``close``: how many processes had outlived their works
         self._report = report
@@ -103,9 +105,9 @@ class ProcessEngine:
         self._streams: list[tuple[int, int]] = []  # (1 or 2, where it really goes)
         self._synced = False
         self._closed = False
-        birth.ensure_streams()
         birth.flush()
-        settings = Settings(run_id, not self.why_spawn, list(program), _raise_file_limit())
+        self._cgroup = cgroups.make(run_id)
+        settings = Settings(run_id, not self.why_spawn, list(program), files_before, self._cgroup)
         self._adopted_before = orphans.adopt_orphans(True)
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -121,16 +123,18 @@ class ProcessEngine:
     def _fork(self, theirs: socket.socket, settings: Settings, app: object, body: Body | None) -> int:
         # Opened before the fork, so that it is this process that it watches, whatever happens next.
         lifeline = os.pidfd_open(os.getpid())
+        origin = Origin.here().kept()
         try:
             if self.why_spawn:
-                return _execute(theirs.fileno(), lifeline, settings)
+                return _execute(theirs.fileno(), lifeline, origin, settings)
             pid = birth.quiet_fork(signal.valid_signals())
             if pid == 0:
                 self._control.close()
-                supervise(theirs, lifeline, settings, app, body)
+                supervise(theirs, lifeline, origin, settings, app, body)
             return pid
         finally:
             os.close(lifeline)
+            os.close(origin)
 
     # -- what an engine does ----------------------------------------------------------------------
 
@@ -139,11 +143,10 @@ class ProcessEngine:
             raise EngineError(f"{placement.work} was not started: the engine has been closed")
         method, why = self._method(placement)
         try:
-            ours, theirs = socket.socketpair()
+            ours, theirs = files.pair()
         except OSError as error:
             raise EngineError(
-                f"{placement.work} could not be started: too many open files with {len(self._workers)} works "
-                "running; raise the hard limit (ulimit -Hn) or run fewer works at once"
+                f"{placement.work} could not be started: {files.too_many(len(self._workers))}"
             ) from error
         self._last += 1
         worker = ProcessWorker(self, self._last, placement, Channel(ours, ToRuntime))
@@ -161,7 +164,7 @@ class ProcessEngine:
         if wanted == "fork" and self.why_spawn:
             return "spawn", f"the work asks for fork, but {self.why_spawn}"
         if wanted:
-            return wanted, "the work asks for it"
+            return wanted, ASKED
         return ("spawn", self.why_spawn) if self.why_spawn else ("fork", "")
 
     def serve(self, listener: socket.socket, main: str, arguments: Mapping[str, Any] | None = None) -> None:
@@ -333,7 +336,7 @@ class ProcessEngine:
         with suppress(ChildProcessError):  # an app that ignores SIGCHLD has no children to wait for
             os.waitpid(self._supervisor, 0)
         self.leftovers += orphans.end_children({worker.pid for worker, _, _ in self._workers.values()} - {0})
-        self.leftovers += orphans.sweep(self._run, works_only=True)
+        self.leftovers += orphans.sweep(self._run, works_only=True, cgroup=self._cgroup)
         orphans.adopt_orphans(self._adopted_before)
         self._closed = True
         for _, fds in self._outbox:
@@ -345,24 +348,16 @@ class ProcessEngine:
         os.close(self._waking)
 
 
-def _raise_file_limit() -> int:
-    """Allow as many open files as may be: a work takes one here and three in the supervisor. Answers the
-    limit as it was, which works get."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return soft
-
-
-def _execute(control: int, lifeline: int, settings: Settings) -> int:
+def _execute(control: int, lifeline: int, origin: int, settings: Settings) -> int:
     """Start the supervisor as a new Python."""
     described = msgspec.json.encode(settings).decode()
-    arguments = ["-m", "lightning.app.engines.supervisor", str(control), str(lifeline), described]
+    descriptors = (control, lifeline, origin)
+    arguments = ["-m", "lightning.app.engines.supervisor", *map(str, descriptors), described]
     return os.posix_spawn(
         sys.executable,
         birth.python(arguments),
         {**os.environ, orphans.RUN: settings.run},
-        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, lifeline)],  # kept open over the exec
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in descriptors],  # kept open over the exec
         setpgroup=0,
         setsigmask=signal.valid_signals(),  # until it is ready to ignore them
     )

@@ -6,7 +6,8 @@ never blocks: PDEATHSIG follows the forking thread, and a stop must get through 
 
 *What is left of a work.* A work is the head of a process group. When it has ended, its group is killed, or,
 if it had been asked to stop, given the rest of the grace. What left the group becomes a child of the
-supervisor when its parent dies, and is recognised by its marks (``orphans.py``).
+supervisor when its parent dies, and is recognised by its marks (``orphans.py``) or by its cgroup, which is
+killed as a whole at the end (``cgroups.py``).
 
 *The runtime is gone* when its pidfd says so or the control socket ends: everything below is killed, with no
 grace, until no child is left.
@@ -31,9 +32,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from lightning.app import pdb
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
-from lightning.app.engines import birth, orphans
+from lightning.app.engines import birth, cgroups, files, orphans
+from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import Relay, Source
 from lightning.app.journal.output import OutputWriter
 
@@ -130,8 +133,9 @@ News = Began | Ended | Synced | Noted | Finished
 class Settings(msgspec.Struct, frozen=True):
     run: str
     forks: bool  # whether works may be forked from this supervisor
-    program: list[str]  # what a spawned work's Python runs, before ``--fd N``
+    program: list[str]  # what a spawned work's Python runs, before ``--fd N --origin M``
     files: int  # how many open files a work is allowed (the supervisor itself needs more)
+    cgroup: str = ""  # what the works' cgroups are made in; empty where there can be none
 
 
 @dataclass(eq=False)
@@ -142,6 +146,7 @@ class Child:
     name: str
     pid: int
     sources: list[Source] = field(default_factory=list)
+    cgroup: str = ""
     deadline: float | None = None  # stop it by force then
     grace: float = 0.0
     forced: bool = False
@@ -153,6 +158,7 @@ class Supervisor:
         self,
         control: socket.socket,
         lifeline: int,
+        origin: int,
         settings: Settings,
         kept: list[int],
         app: object,
@@ -160,6 +166,8 @@ class Supervisor:
     ) -> None:
         self._control = control
         self._settings = settings
+        self._origin = origin
+        self._first_folder = Origin.read(origin).first_folder
         self._kept = kept
         self._app = app
         self._body = body
@@ -175,6 +183,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}  # by pid
         self._works: dict[int, Child] = {}  # by number
         self._fading: dict[int, Child] = {}  # ended, but what they started still has grace
+        self._emptying: list[str] = []  # cgroups in which everything has been killed
         self._service: tuple[Serve, int] | None = None
         self._server: Child | None = None
         self._server_starts = 0
@@ -183,6 +192,7 @@ class Supervisor:
         self._orphaned = False
         self._finished = False
         self._memory_kills = orphans.memory_kills()
+        pdb.remember_foreground()
         control.setblocking(False)
         self._selector.register(control, selectors.EVENT_READ, self._talk)
         self._selector.register(lifeline, selectors.EVENT_READ, self._runtime_gone)
@@ -309,18 +319,21 @@ class Supervisor:
             orphans.PROCESS: str(order.process),
         }
         reads, writes = self._pipes()
+        cgroup = cgroups.make_inner(self._settings.cgroup, order.process)
         try:
             pid = birth.fork(self._me)
             if pid == 0:
-                self._live(order, channel, writes, marks)
+                self._live(order, channel, writes, marks, cgroup)
         except OSError:
             for fd in reads:
                 os.close(fd)
+            self._emptying.append(cgroup)
             raise
         finally:
             for fd in writes:
                 os.close(fd)
-        child = Child(order.process, order.work, pid, self._relay.add(*reads, name=order.work))
+        sources = self._relay.add(*reads, name=order.work)
+        child = Child(order.process, order.work, pid, sources, cgroup)
         self._children[pid] = child
         return child
 
@@ -331,18 +344,24 @@ class Supervisor:
                 read, write = os.pipe()
                 reads.append(read)
                 writes.append(write)
+                files.keep_spare(write)
         except OSError:
             for fd in reads + writes:
                 os.close(fd)
             raise
         return reads, writes
 
-    def _live(self, order: Start, channel: int, writes: list[int], marks: dict[str, str]) -> NoReturn:
+    def _live(
+        self, order: Start, channel: int, writes: list[int], marks: dict[str, str], cgroup: str
+    ) -> NoReturn:
         with birth.last_breath():
+            cgroups.enter(cgroup)
             birth.take_streams(writes[0], writes[-1])
-            birth.close_all_but([*self._kept, channel], self._settings.files)
+            origin = [self._origin] if order.method == "spawn" else []
+            birth.close_all_but([*self._kept, channel, *origin], self._settings.files)
             if order.method == "spawn":
-                birth.become([*self._settings.program, "--fd", str(channel)], channel, marks)
+                arguments = [*self._settings.program, "--fd", str(channel), "--origin", str(self._origin)]
+                birth.become(arguments, [channel, self._origin], marks, self._first_folder)
             birth.settle(self._plate, f"lightning: {order.work} of {self._settings.run}", marks)
             if self._body is None:
                 raise RuntimeError(f"{order.work} was to be forked from a supervisor without the app")
@@ -411,12 +430,15 @@ class Supervisor:
             os.waitpid(status.si_pid, 0)
         if not (self._closing is not None and self._closing <= time.monotonic()):
             self._hunt()
+        self._emptying = [cgroup for cgroup in self._emptying if not cgroups.remove(cgroup)]
 
     def _ended(self, child: Child, status: os.waitid_result) -> None:
+        pdb.give_back(child.pid)
         if child.deadline is not None and child.deadline > time.monotonic():
             self._fading[child.number] = child
         else:
             _signal_group(child, signal.SIGKILL)
+            self._empty(child.cgroup)
         self._relay.drain(child.sources)
         if child is self._server:
             self._server_ended(orphans.reason(status))
@@ -455,7 +477,7 @@ class Supervisor:
         for pid in orphans.children():
             if pid in self._children:
                 continue
-            number = orphans.marks(pid).get(orphans.PROCESS, "")
+            number = orphans.marks(pid).get(orphans.PROCESS) or cgroups.number_of(self._settings.cgroup, pid)
             group = os.getpgid(pid)
             if group in self._children or (number and int(number) in self._works):
                 continue
@@ -468,8 +490,16 @@ class Supervisor:
             elif work is not None or number:
                 os.kill(pid, signal.SIGKILL)
         if not spared:
+            for child in self._fading.values():
+                self._empty(child.cgroup)
             self._fading.clear()
         return spared
+
+    def _empty(self, cgroup: str) -> None:
+        """End what is in it; it is removed when that is gone, which is told as the end of a child."""
+        if cgroup and not cgroups.remove(cgroup):
+            cgroups.kill(cgroup)
+            self._emptying.append(cgroup)
 
     def _shut_down(self, grace: float) -> None:
         self._closing = time.monotonic() + grace
@@ -479,7 +509,7 @@ class Supervisor:
     def _close_if_empty(self) -> None:
         if self._children or (self._fading and self._hunt()):
             return
-        leftovers = orphans.end_children()
+        leftovers = orphans.end_children() + cgroups.end(self._settings.cgroup, patience=2.0)
         self._relay.drain_all()
         self._relay.finish(patience=2.0)
         self._tell(Finished(leftovers))
@@ -490,8 +520,10 @@ class Supervisor:
     def _end_everything(self) -> None:
         for child in self._children.values():
             _signal_group(child, signal.SIGKILL)
+            pdb.give_back(child.pid)
+        cgroups.kill(self._settings.cgroup)
         orphans.end_children()
-        orphans.sweep(self._settings.run)
+        orphans.sweep(self._settings.run, cgroup=self._settings.cgroup)
         self._relay.drain_all()
         self._relay.finish(patience=0.3)
 
@@ -503,21 +535,18 @@ def _signal_group(child: Child, number: signal.Signals) -> None:
 
 def _remedy(error: OSError, works: int) -> str:
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return (
-            f"too many open files with {works} works running; "
-            "raise the hard limit (ulimit -Hn) or run fewer works at once"
-        )
+        return files.too_many(works)
     if error.errno == errno.EAGAIN:
         return f"no more processes are allowed with {works} works running; raise the limit (ulimit -u)"
     return error.strerror or str(error)
 
 
 def supervise(
-    control: socket.socket, lifeline: int, settings: Settings, app: object, body: Body | None
+    control: socket.socket, lifeline: int, origin: int, settings: Settings, app: object, body: Body | None
 ) -> NoReturn:
     """Be the supervisor, in a process made for it, until the runtime is done or gone."""
     with birth.last_breath():
-        kept = birth.withdraw([control.fileno(), lifeline])
+        kept = birth.withdraw([control.fileno(), lifeline, origin])
         orphans.adopt_orphans(True)
         os.environ[orphans.RUN] = settings.run
         if settings.forks and body is None:
@@ -527,15 +556,16 @@ def supervise(
         if isinstance(app, LightningApp):
             send_elsewhere(app.root)  # each work gets an object of its own; these are the runtime's
         gc.freeze()  # so that collections in works do not touch, and copy, what they share with us
-        Supervisor(control, lifeline, settings, kept, app, body).run()
+        Supervisor(control, lifeline, origin, settings, kept, app, body).run()
         birth.leave(0)
 
 
 if __name__ == "__main__":
-    _control, _lifeline, _settings = sys.argv[1:]
+    _control, _lifeline, _origin, _settings = sys.argv[1:]
     supervise(
         socket.socket(fileno=int(_control)),
         int(_lifeline),
+        int(_origin),
         msgspec.json.decode(_settings, type=Settings),
         None,
         None,

@@ -273,8 +273,11 @@ class Runs:
     def __init__(self, folder: Path | str = RUNS_DIR) -> None:
         self.folder = Path(folder).absolute()  # the app may go to another folder
 
-    def create(self, app_file: str = "", arguments: Sequence[str] = (), name: str = "") -> Run:
-        """A new run in a folder of its own, for this user's eyes only."""
+    def create(
+        self, app_file: str = "", arguments: Sequence[str] = (), name: str = "", seen_from: str = ""
+    ) -> Run:
+        """A new run in a folder of its own, for this user's eyes only. ``app_file`` is ``seen_from`` a folder,
+        which is the current one if it is not given."""
         try:
             self._prepare()
             if kind := network_file_system(self.folder):
@@ -289,7 +292,7 @@ class Runs:
                     name=named_so,
                     app_file=app_file,
                     arguments=tuple(arguments),
-                    folder=os.getcwd(),
+                    folder=seen_from or os.getcwd(),
                     started_at=time.time(),
                 )
             )

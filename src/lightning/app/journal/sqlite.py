@@ -185,7 +185,7 @@ class SqliteJournal:
                 journal._execute("UPDATE meta SET value = ? WHERE key = 'first'", (seq + 1,))
             return cls(journal.path, journal._connection)
         except apsw.Error as err:
-            journal._fail(_first(err))
+            journal._refuse(_worded(journal.path, journal._connection, err), err)
 
     @staticmethod
     def reader(path: Path | str) -> SqliteReader:

@@ -26,7 +26,7 @@ class Aside:
         self._options = options
         self._kept = kept
         self._epoch = epoch
-        self._file = os.path.abspath(options.file)  # the app may go to another folder
+        self._file = options.path
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lightning-aside", daemon=True)
         self._thread.start()

@@ -79,26 +79,27 @@ def app_module(file: str | os.PathLike[str]) -> str:
     return name
 
 
-def load_module(file: str | os.PathLike[str], module: str) -> ModuleType:
+def load_module(file: str | os.PathLike[str], module: str, package: str = "") -> ModuleType:
     """Import ``file`` as ``module``, unless it is there already.
 
     ``__main__`` stands for a file that was started as ``python app.py``: pickles made there ask for
-    ``__main__``, yet what it keeps under ``if __name__ == "__main__"`` must not run again.
+    ``__main__``, yet what it keeps under ``if __name__ == "__main__"`` must not run again. ``package`` is the
+    one that it belongs to, if it was started as ``python -m package.app``.
     """
     path = _existing(file)
     known = sys.modules.get(module)
     if known is not None and not _is_another(known, path):
         return known
-    return _import(path, module)[0]
+    return _import(path, module, package)[0]
 
 
-def _import(path: str, module: str) -> tuple[ModuleType, list[LightningApp]]:
+def _import(path: str, module: str, package: str = "") -> tuple[ModuleType, list[LightningApp]]:
     global _loading
     source = _read(path)
     folder = os.path.dirname(path)
     if folder not in sys.path[:1]:
         sys.path.insert(0, folder)
-    name = _MAIN_ELSEWHERE if module == "__main__" else module
+    name = f"{package}.{_MAIN_ELSEWHERE}".lstrip(".") if module == "__main__" else module
     spec = spec_from_file_location(name, path, loader=SourceFileLoader(name, path))
     assert spec is not None
     new = module_from_spec(spec)
@@ -109,7 +110,7 @@ def _import(path: str, module: str) -> tuple[ModuleType, list[LightningApp]]:
         # Compiled from the source each time: a cached file could be as old as the last edit's second.
         exec(compile(source, path, "exec", dont_inherit=True), vars(new))
         if name != module:
-            _say_main(vars(new))
+            _say_main(vars(new), name)
         return new, _loading.ran
     except BaseException as error:
         for key, old in before.items():
@@ -124,12 +125,12 @@ def _import(path: str, module: str) -> tuple[ModuleType, list[LightningApp]]:
         _loading = outer
 
 
-def _say_main(names: Mapping[str, Any]) -> None:
+def _say_main(names: Mapping[str, Any], name: str) -> None:
     """Let the classes there say that they are of ``__main__``, as the process says that has it as its own."""
     for value in names.values():
-        if isinstance(value, type) and value.__module__ == _MAIN_ELSEWHERE:
+        if isinstance(value, type) and value.__module__ == name:
             value.__module__ = "__main__"
-            _say_main(vars(value))
+            _say_main(vars(value), name)
 
 
 def _existing(file: str | os.PathLike[str]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from lightning.app import startup
 
 Durability = Literal["full", "process", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -35,3 +38,12 @@ class Options:
     background: bool = False  # nobody looks at the output: it goes to a file in the run's folder
     started: Callable[[str, str], None] | None = None
     """Called once, with the run's ID and the address of its page ("" without a server), when the app runs."""
+    path: str = field(init=False)
+    """``file`` from the root: the app may go to another folder."""
+    folder: str = field(init=False)
+    """The one from which ``file`` is seen."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.path.abspath(self.file))
+        object.__setattr__(self, "folder", startup.FOLDER if os.path.isabs(self.file) else os.getcwd())
+        object.__setattr__(self, "runs_dir", Path(os.path.abspath(self.runs_dir)))

@@ -182,13 +182,14 @@ def fork(
     module: str,
     arguments: tuple[str, ...] = (),
     name: str = "",
+    folder: str = "",
 ) -> Run:
     """A new run of ``app_file``, held by this process, whose past is that of ``source`` up to the turn.
 
     ``module`` is what the file is imported as now: classes of the app are known by it.
     """
     with closing(SqliteJournal.reader(source.journal_path)) as journal:
-        run = runs.create(app_file, arguments, name or source.meta.name)
+        run = runs.create(app_file, arguments, name or source.meta.name, folder)
         run.lock()
         try:
             run.note_fork(source.id, turn)

@@ -13,7 +13,7 @@ from typing import Any
 from lightning.app.core.component import Component
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.channel import TooLarge
-from lightning.app.engines.engine import Engine, Exited, Placement, Started, Worker
+from lightning.app.engines.engine import ASKED, Engine, Exited, Placement, Started, Worker
 from lightning.app.errors import ChannelClosed, LightningError, PickleError, StateValueError
 from lightning.app.kernel import messages as m
 from lightning.app.kernel.facts import Failure
@@ -81,6 +81,7 @@ class Performer:
         self.want_write: Callable[[Link], None] = lambda link: None
         self._find = find
         self._noticed_no_gpu = False
+        self._noticed_spawn = False
 
     # -- what comes in ----------------------------------------------------------------------------
 
@@ -103,6 +104,11 @@ class Performer:
             self.log.debug(
                 f"{event.work}: process {event.pid} ({event.method}{': ' if event.why else ''}{event.why})"
             )
+            if event.method == "spawn" and event.why != ASKED and not self._noticed_spawn:
+                self._noticed_spawn = True
+                self.log.info(
+                    f"{event.work} starts as a new Python, as do others ({event.why}): each imports the app anew"
+                )
             return
         if link is None:
             return

@@ -74,7 +74,7 @@ def serve(options: Options) -> int:
 
             mask(Mask(options.secrets.values()))
         app = loader.load_app(options.file, list(options.app_args))
-        return run(app, options, loader.app_module(options.file))
+        return run(app, options, loader.app_module(options.path))
     except StoppedEarly:
         return 0
 
@@ -82,13 +82,13 @@ def serve(options: Options) -> int:
 def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     """Run an app that is loaded, as ``module``."""
     log = Log(options.log_level)
-    config = Config.load(Path(options.file).resolve().parent)
+    config = Config.load(Path(options.path).resolve().parent)
     runs = Runs(options.runs_dir)
     interrupted = _sweep_after_killed(runs, options)
     if options.fork is not None:
         opened = _forked(runs, options, module, log)
     elif options.resume is None:
-        opened = runs.create(options.file, options.app_args, options.name or "")
+        opened = runs.create(options.file, options.app_args, options.name or "", options.folder)
         if interrupted is not None:
             log.info(
                 f"run {interrupted.id} of this app was interrupted. "
@@ -143,7 +143,7 @@ def _run(
         until_idle=options.until_idle,
         drop_unfit=options.drop_unfit,
     )
-    runtime.performer.app_file = os.path.abspath(options.file)
+    runtime.performer.app_file = options.path
     runtime.performer.app_module = module
     runtime.start()
     say(STARTED.format(url=url) if url else STARTED_UNSEEN)
@@ -173,7 +173,7 @@ def _say_changes(run: Run, options: Options, log: Log) -> None:
     if not known:
         return
     before = known[-1].code
-    now = record.code_of(options.file, before)
+    now = record.code_of(options.path, before)
     if changed := [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]:
         log.info(f"{', '.join(changed)} changed since run {run.id} began: going on with the new code")
 
@@ -200,7 +200,7 @@ def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
 def _is_of(meta: Meta, options: Options) -> bool:
     """Whether it is a run of the app that is to be started. What lost its note may be."""
     known = meta.app_file
-    same = os.path.abspath(os.path.join(meta.folder, known)) == os.path.abspath(options.file)
+    same = os.path.abspath(os.path.join(meta.folder, known)) == options.path
     return not known or known == options.file or same
 
 
@@ -210,7 +210,7 @@ def _forked(runs: Runs, options: Options, module: str, log: Log) -> Run:
     source, turn = runs.find(options.fork[0]), options.fork[1]
     run = fork(
         runs, source, turn, app_file=options.file, module=module,
-        arguments=tuple(options.app_args), name=options.name or "",
+        arguments=tuple(options.app_args), name=options.name or "", folder=options.folder,
     )  # fmt: skip
     log.info(f"run {run.id} goes on from turn {turn} of {source.id}")
     return run

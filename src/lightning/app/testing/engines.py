@@ -447,6 +447,15 @@ class EngineContract:
         assert (raised.kind, raised.message) == ("SystemExit", "run called sys.exit(3)")
         assert seat.run("echo", 1) == [1, {}]
 
+    @pytest.mark.parametrize("code", [0, None, False])
+    def test_sys_exit_that_says_all_is_well_ends_the_call_in_order(
+        self, stage: Stage, works: ModuleType, code: int | None
+    ) -> None:
+        seat = stage.seat(works.Hooked())
+        assert seat.run("exit", code) is None
+        assert "noted" not in seat.state
+        assert seat.run("echo", 1) == [1, {}]
+
     @pytest.mark.parametrize(
         ("what", "kind"), [("recurse", "RecursionError"), ("want_too_much", "MemoryError")]
     )
