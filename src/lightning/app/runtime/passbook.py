@@ -31,10 +31,10 @@ class Passbook:
                 facts.append(ran)
             else:
                 facts.insert(place, ran)
-        elif self.ran:
+        elif idle := self.ran - self.cut:  # one that was broken off might have waited for ever
             if not self.idled:
                 self.idled_since = at
-            self.idled += self.ran
+            self.idled += idle
             self.idled_at = at
         self.ran = 0
 
