@@ -93,6 +93,9 @@ def end_threads() -> None:
     loop, thread = asyn.loop[0], asyn.iothread[0]
     if loop is None or thread is None:
         return
+    for each in threading.enumerate():
+        if each.name.startswith("storage"):  # of a transfer that was given up; it needs the loop to end
+            each.join()
     gc.collect()  # most clients end their sessions when they go, in this very thread
     for session in [each for each in gc.get_objects() if isinstance(each, aiohttp.ClientSession)]:
         asyncio.run_coroutine_threadsafe(session.close(), loop).result()
@@ -101,6 +104,8 @@ def end_threads() -> None:
     thread.join()
     loop.close()
     asyn.loop[0] = asyn.iothread[0] = None
+    gc.collect()
+    assert asyn.iothread[0] is None, "a client came to its end too late, and began a thread for that"
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning.app.errors import BlobConflictError, StorageDeniedError, StorageError
+from lightning.app.errors import BlobConflictError, StorageError
 from lightning.app.storage.file import FileStore
 from lightning.app.storage.store import checksum
 
@@ -46,6 +46,18 @@ for attempt in (
         print(err)
 """
 
+
+STRANGER = """
+import os, sys
+from lightning.app.errors import StorageDeniedError
+from lightning.app.storage.file import FileStore
+if os.geteuid() == 0:  # to whom everything is allowed
+    os.setuid(65534)
+try:
+    FileStore(sys.argv[1]).put("key", b"content")
+except StorageDeniedError as err:
+    print(err)
+"""
 
 WRITING = """
 import sys
@@ -131,12 +143,15 @@ def test_a_blob_that_cannot_fit_is_refused_before_it_is_begun(folder: Path, tmp_
     assert not folder.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="everything is allowed to root")
 def test_a_folder_that_may_not_be_written_is_named(folder: Path) -> None:
     folder.mkdir()
-    folder.chmod(0o500)
-    with pytest.raises(StorageDeniedError, match=r"store.*permission denied"):
-        FileStore(folder).put("key", b"")
+    folder.chmod(0o555)
+    for each in (folder.parent, *(up for up in folder.parents if up.name.startswith(("pytest-", "popen-")))):
+        each.chmod(0o755)
+    said = subprocess.run(
+        [sys.executable, "-c", STRANGER, folder], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.startswith(f"{folder}/key: permission denied. Give this user the right to it")
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(folder: Path) -> None:
