@@ -252,6 +252,13 @@ def test_a_child_of_a_work_is_refused(refuse: Refuse) -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["paralel=True", "cloud_compute=L.CloudCompute('gpu', disk=10)"])
+def test_a_misspelt_option_is_answered_with_what_was_meant(option: str, refuse: Refuse) -> None:
+    refuse(
+        _tree(f"self.second = L.LightningWork({option})  # here"), r"did you mean '(parallel|disk_size)'\?"
+    )
+
+
 # -- calls ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.app.core.component import Component
 from lightning.app.core.compute import CloudCompute
 from lightning.app.core.flow import LightningFlow, state_of
+from lightning.app.core.options import options_checked
 from lightning.app.core.work import LightningWork, works_of
 from lightning.app.errors import ComponentError, NotFoundError
 
@@ -18,6 +19,7 @@ class LightningApp:
     ``root`` is a flow, or a single work, which then runs once.
     """
 
+    @options_checked("an app")
     def __init__(
         self,
         root: LightningFlow | LightningWork,
@@ -38,7 +40,7 @@ class LightningApp:
             raise ComponentError(
                 f"LightningApp(...): this root is already at {root._where}; make another one"
             )
-        caller = sys._getframe(1)
+        caller = sys._getframe(2)  # behind the check of the options
         self.defined_at = (caller.f_code.co_filename, caller.f_lineno)
         self.root = root
         self.flow_cloud_compute = flow_cloud_compute or CloudCompute()

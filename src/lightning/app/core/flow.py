@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from lightning.app.core.component import Component
+from lightning.app.core.options import options_checked
 from lightning.app.core.work import LightningWork, works_of
 from lightning.app.errors import FlowError
 
@@ -21,6 +22,7 @@ class LightningFlow(Component):
 
     _kind = "flow"
 
+    @options_checked("a flow")
     def __init__(self) -> None:
         pass
 

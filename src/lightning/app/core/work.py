@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from lightning.app.core.component import PLAIN, Binding, Component
 from lightning.app.core.compute import BuildConfig, CloudCompute
+from lightning.app.core.options import options_checked
 from lightning.app.errors import ComponentError, UsageError
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.messages import Delta
@@ -60,6 +61,7 @@ class LightningWork(Component):
     public_ip = ""
     display_name = ""
 
+    @options_checked("a work")
     def __init__(
         self,
         parallel: bool = False,
