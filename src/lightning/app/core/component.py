@@ -17,6 +17,7 @@ from lightning.app.core.state import State, is_there
 from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.messages import Delta
+from lightning.app.kernel.size import FIXED, LARGEST_VALUE, size_if_large
 from lightning.app.kernel.values import pack
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Plain:
     """Outside an app: components are ordinary Python objects. Also the base of other bindings."""
 
     def change(self, component: Component, delta: Delta) -> None:
+        if type(delta.value) not in FIXED:
+            refuse_large(component, delta)
         apply(component._state, delta)
 
     def read(self, component: Component, name: str) -> None:
@@ -116,6 +119,18 @@ class Elsewhere(Plain):
 
     def stop(self, work: LightningWork) -> None:
         self.run(work)
+
+
+def refuse_large(component: Component, delta: Delta) -> None:
+    """A value that no message could carry is refused where it is set."""
+    size = size_if_large(delta.value)
+    if size:
+        name, *steps = delta.path
+        inside = "".join(f"[{step!r}]" for step in steps)
+        raise StateValueError(
+            f"{component._where}.{name}{inside}: a value of {size / 1e6:.1f} MB is more than the "
+            f"{LARGEST_VALUE / 1e6:.0f} MB that can be set at once; wrap it in lightning.app.storage.Payload"
+        )
 
 
 PLAIN = Plain()
