@@ -1,7 +1,20 @@
 """One module per row of the budget table."""
 
 from benchmarks.measure import Row
-from benchmarks.rows import calls, commands, failure, fleet, idle, journal, reaction, start, turns, writes
+from benchmarks.rows import (
+    calls,
+    commands,
+    failure,
+    fleet,
+    idle,
+    journal,
+    reaction,
+    recovery,
+    start,
+    turns,
+    writes,
+    year,
+)
 
 ROWS: tuple[Row, ...] = (
     start.ROW,
@@ -14,4 +27,6 @@ ROWS: tuple[Row, ...] = (
     idle.ROW,
     commands.ROW,
     failure.ROW,
+    recovery.ROW,
+    year.ROW,
 )

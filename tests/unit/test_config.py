@@ -45,6 +45,30 @@ class TestWhereItIsFound:
         assert Config.load(tmp_path, {"LIGHTNING_TIMEZONE": ""}).timezone == "Europe/Berlin"
 
 
+class TestJournal:
+    @pytest.mark.parametrize("turns", [0, 1, 250_000])
+    def test_how_much_history_stays_is_a_number_of_turns(self, tmp_path: Path, turns: int) -> None:
+        assert Config.load(tmp_path, {}).history == 100_000
+        write(tmp_path, f"[journal]\nhistory = {turns}")
+        assert Config.load(tmp_path, {}).history == turns
+
+    @pytest.mark.parametrize("value", ["-1", "1.5", "true", "'all'", "[]"])
+    def test_what_is_no_number_of_turns_is_refused(self, tmp_path: Path, value: str) -> None:
+        file = write(tmp_path, f"[journal]\nhistory = {value}")
+        with pytest.raises(UsageError, match=f"{file}: journal.history must be a whole number of turns"):
+            Config.load(tmp_path, {})
+
+    def test_a_misspelled_key_is_refused_with_a_guess(self, tmp_path: Path) -> None:
+        write(tmp_path, "[tool.lightning.journal]\nhistroy = 5", "pyproject.toml")
+        with pytest.raises(UsageError, match=r"tool\.lightning\.journal\.histroy is not.*'history'"):
+            Config.load(tmp_path, {})
+
+    def test_the_table_must_be_one(self, tmp_path: Path) -> None:
+        write(tmp_path, "journal = 5")
+        with pytest.raises(UsageError, match="journal must be a table"):
+            Config.load(tmp_path, {})
+
+
 class TestTimeZone:
     @pytest.mark.parametrize("name", ["Asia/Tokyo", ":Asia/Tokyo"])
     def test_the_callers_zone_is_the_local_one(self, name: str) -> None:

@@ -69,7 +69,7 @@ def test_every_line_of_the_page_can_be_read() -> None:
 
 
 def test_the_files_of_the_page_mean_what_it_says(tmp_path: Path) -> None:
-    own, shared = blocks("configuration.md", "toml")
+    own, shared, *_ = blocks("configuration.md", "toml")
     for name, text in (("lightning.toml", own), ("pyproject.toml", shared)):
         folder = tmp_path / name
         folder.mkdir()
@@ -77,6 +77,16 @@ def test_the_files_of_the_page_mean_what_it_says(tmp_path: Path) -> None:
         config = Config.load(folder, {})
         assert config.timezone == "Europe/Berlin"
         assert resources(CloudCompute("trainer"), config) == Resources(8, 2, 64 * 1024**3, "A100")
+
+
+def test_how_much_history_stays_is_told_with_its_default(tmp_path: Path) -> None:
+    page = (DOCS / "configuration.md").read_text()
+    default = re.search(r"^\| `history` \|.*\| (\d+) \|$", page, re.MULTILINE)
+    assert default is not None
+    assert int(default[1]) == Config.history
+    (block,) = (each for each in blocks("configuration.md", "toml") if "[journal]" in each)
+    (tmp_path / "lightning.toml").write_text(block)
+    assert Config.load(tmp_path, {}).history == 1_000_000
 
 
 def test_every_machine_is_told_with_what_it_has() -> None:

@@ -57,6 +57,7 @@ class Config:
 
     timezone: str = "UTC"
     compute: Mapping[str, Resources] = field(default_factory=dict)
+    history: int = 100_000  # turns of a run that stay readable, at least
     runs: Kept = field(default_factory=Kept)
     file: Path | None = None
 
@@ -66,7 +67,7 @@ class Config:
         file, table = _find(folder)
         own = file is not None and file.name == "lightning.toml"
         where = f"{file}: " if own else f"{file}: tool.lightning."
-        unknown(table, ("timezone", "compute", "runs"), where)
+        unknown(table, ("timezone", "compute", "journal", "runs"), where)
         timezone = environ.get("LIGHTNING_TIMEZONE")
         if timezone:
             timezone = _timezone(timezone, "LIGHTNING_TIMEZONE")
@@ -75,6 +76,7 @@ class Config:
         return Config(
             timezone=timezone or local_timezone(environ),
             compute=_compute(table.get("compute", {}), where),
+            history=_history(table.get("journal", {}), f"{where}journal"),
             runs=_kept(table.get("runs", {}), f"{where}runs"),
             file=file,
         )
@@ -183,6 +185,14 @@ def _compute(table: object, where: str) -> dict[str, Resources]:
         unknown(_table(given, here), tuple(KINDS), f"{here}.")
         definitions[name] = Resources(**{key: KINDS[key](given[key], f"{here}.{key}") for key in given})
     return definitions
+
+
+def _history(table: object, where: str) -> int:
+    unknown(_table(table, where), ("history",), f"{where}.")
+    value = table.get("history", Config.history) if isinstance(table, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"{where}.history must be a whole number of turns, such as 100000, not {value!r}")
+    return value
 
 
 def _kept(table: object, where: str) -> Kept:

@@ -79,6 +79,12 @@ class JournalError(LightningError):
     """The journal could not be read or written. The app stops before it acts on what it could not write."""
 
 
+class CompactedError(JournalError):
+    """A part of a run's history was asked for that is no longer kept. Says where history begins."""
+
+    exit_code = 3
+
+
 class CodeChangedError(LightningError):
     """The app's code no longer fits what the run has recorded. Lists everything that has no place in it."""
 

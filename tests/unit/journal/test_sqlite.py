@@ -7,6 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from itertools import pairwise
 from pathlib import Path
 
 import apsw
@@ -14,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lightning.app.errors import JournalError
-from lightning.app.journal.journal import Turn
+from lightning.app.errors import CompactedError, JournalError
+from lightning.app.journal.journal import Snapshot, Turn
 from lightning.app.journal.sqlite import SqliteJournal
 
 WRITER = """
@@ -175,6 +177,194 @@ def test_a_reader_reads_what_a_killed_writer_left(tmp_path: Path) -> None:
     reader.close()
 
 
+# -- compaction -------------------------------------------------------------------------------------
+
+
+def fill(journal: SqliteJournal, turns: int, size: int = 300) -> None:
+    """Turns whose bytes say which they are, each committed by itself."""
+    for _ in range(turns):
+        seq = journal.last + 1
+        journal.append(float(seq), (b"%d." % seq).ljust(size, b"x"))
+        journal.commit()
+
+
+def rows(journal: SqliteJournal) -> int:
+    count: int = journal._connection.execute("SELECT count(*) FROM turns").get
+    return count
+
+
+def test_forgotten_turns_are_deleted_some_at_a_time_and_faster_than_new_ones_come(tmp_path: Path) -> None:
+    journal = SqliteJournal.open(tmp_path / "journal.sqlite", "process", history=100)
+    fill(journal, 5000)
+    journal.snapshot(b"")
+    journal.commit()
+    fill(journal, 100)
+    journal.snapshot(b"")
+    journal.commit()
+    assert journal.first == 5001
+    counts = [rows(journal)]
+    while counts[-1] != journal.last - journal.first + 1:
+        fill(journal, 1)
+        counts.append(rows(journal))
+        assert len(counts) < 6000, "it comes to an end"
+    assert counts[0] > 4900, "not all at once"
+    assert max(before - after for before, after in pairwise(counts)) <= 70
+
+
+def test_large_turns_are_deleted_in_smaller_portions(tmp_path: Path) -> None:
+    journal = SqliteJournal.open(tmp_path / "journal.sqlite", "process", history=0)
+    fill(journal, 200, size=50_000)
+    journal.snapshot(b"")
+    journal.commit()
+    before = rows(journal)
+    fill(journal, 33, size=100)
+    assert 4 <= before - rows(journal) + 33 <= 20
+
+
+def test_what_a_killed_writer_had_not_deleted_yet_the_next_one_deletes(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal.open(path, "process", history=0)
+    fill(journal, 1000)
+    journal.snapshot(b"")
+    journal.commit()
+    assert rows(journal) > 800
+    journal.close()
+    again = SqliteJournal.open(path, "process", history=0)
+    fill(again, 600)
+    assert rows(again) == again.last - again.first + 1 == 600
+    again.close()
+
+
+def test_the_file_stops_growing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal.open(path, "process", history=500)
+    sizes = []
+    for _ in range(60):
+        fill(journal, 200)
+        journal.snapshot(bytes(10_000))
+        journal.commit()
+        sizes.append(path.stat().st_size)
+    assert max(sizes[20:]) <= max(sizes[:20]) * 1.1
+    assert max(sizes) < 2_000_000, "12,000 turns of 300 bytes were written"
+    journal.close()
+
+
+def test_a_reader_that_is_overtaken_by_compaction_is_told_and_shown_nothing_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    writer = SqliteJournal.open(path, "process", history=100)
+    fill(writer, 4000)
+    reader = SqliteJournal.reader(path)
+    turns = reader.read()
+    seen = [next(turns)]
+    for _ in range(4):
+        fill(writer, 1500)
+        writer.snapshot(b"all")
+        writer.commit()
+    with pytest.raises(CompactedError, match=f"history begins with turn {reader.first}"):
+        seen.extend(turns)
+    assert [turn.seq for turn in seen] == list(range(1, len(seen) + 1))
+    assert all(turn.facts.startswith(b"%d." % turn.seq) for turn in seen)
+    assert [turn.seq for turn in reader.read(reader.first - 1)] == list(range(reader.first, writer.last + 1))
+    reader.close()
+    writer.close()
+
+
+def test_readers_beside_a_writer_that_compacts_see_whole_stretches_or_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    writer = SqliteJournal.open(path, "process", history=1500)
+    wrong: list[str] = []
+    read = told = 0
+    done = threading.Event()
+
+    def look() -> None:
+        nonlocal read, told
+        reader = SqliteJournal.reader(path)
+        while not done.is_set():
+            expected = after = max(reader.first - 1, 0)
+            try:
+                for turn in reader.read(after):
+                    expected += 1
+                    if turn.seq != expected or not turn.facts.startswith(b"%d." % expected):
+                        wrong.append(f"{turn.seq} for {expected}")
+                    read += 1
+                if (snapshot := reader.newest()) is not None and snapshot.model != b"%d" % snapshot.seq:
+                    wrong.append(f"snapshot {snapshot.seq}")
+            except CompactedError:
+                told += 1
+        reader.close()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        while writer.last < 12_000 or not read:
+            fill(writer, 250)
+            writer.snapshot(b"%d" % writer.last)
+            writer.commit()
+    finally:
+        done.set()
+        looking.join()
+    assert wrong == []
+    writer.close()
+
+
+# -- the first schema -------------------------------------------------------------------------------
+
+SCHEMA_1 = """
+PRAGMA application_id = 0x4C414A31;
+CREATE TABLE turns (
+    seq INTEGER PRIMARY KEY, at REAL NOT NULL, epoch INTEGER NOT NULL, facts BLOB NOT NULL
+);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) WITHOUT ROWID;
+INSERT INTO meta VALUES ('schema', 1), ('epoch', 3);
+INSERT INTO turns VALUES (1, 1.5, 1, x'00'), (2, 2.5, 1, x''), (3, 3.5, 3, x'ff00');
+"""
+TURNS_1 = [Turn(1, 1.5, 1, b"\x00"), Turn(2, 2.5, 1, b""), Turn(3, 3.5, 3, b"\xff\x00")]
+
+
+def test_a_reader_reads_the_first_schema_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    meta(path, SCHEMA_1)
+    before = path.read_bytes()
+    reader = SqliteJournal.reader(path)
+    assert (reader.first, reader.last, reader.epoch, reader.newest()) == (1, 3, 3, None)
+    assert list(reader.read()) == TURNS_1
+    reader.close()
+    assert path.read_bytes() == before
+
+
+def test_a_writer_brings_the_first_schema_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    meta(path, SCHEMA_1)
+    reader = SqliteJournal.reader(path)
+    journal = SqliteJournal.open(path)
+    assert list(journal.read()) == TURNS_1 == list(reader.read())
+    journal.append(4.5, b"new")
+    journal.snapshot(b"all")
+    journal.close()
+    assert [turn.facts for turn in reader.read(2)] == [b"\xff\x00", b"new"]
+    assert reader.newest() == Snapshot(4, 4.5, 4, b"all")
+    reader.close()
+    meta(path, "UPDATE turns SET at = 9.0 WHERE seq = 2")
+    with pytest.raises(JournalError, match="turn 2 is not as it was written"):
+        read_all(path)
+
+
+def test_an_update_that_is_killed_halfway_leaves_the_first_schema(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    meta(path, SCHEMA_1)
+    meta(path, "UPDATE meta SET value = 'never' WHERE key = 'epoch'")  # so that it fails behind the update
+    with pytest.raises(JournalError, match="its epoch is not a number"):
+        SqliteJournal.open(path)
+    meta(path, "UPDATE meta SET value = 3 WHERE key = 'epoch'")
+    reader = SqliteJournal.reader(path)
+    assert list(reader.read()) == TURNS_1
+    assert reader.newest() is None
+    reader.close()
+    journal = SqliteJournal.open(path)
+    assert journal.epoch == 4
+    journal.close()
+
+
 # -- kills ------------------------------------------------------------------------------------------
 
 
@@ -251,6 +441,49 @@ def test_facts_that_are_no_bytes_are_named(tmp_path: Path) -> None:
     meta(path, "UPDATE turns SET facts = 'text' WHERE seq = 5")
     with pytest.raises(JournalError, match="turn 5 holds no bytes"):
         read_all(path)
+
+
+@pytest.mark.parametrize(
+    "change", ["at = at + 1e-6", "epoch = 7", "facts = x'00'", "crc = crc + 1", "seq = seq + 1000"]
+)
+def test_a_turn_that_is_not_as_it_was_written_is_named(tmp_path: Path, change: str) -> None:
+    path = filled(tmp_path / "journal.sqlite", turns=9)
+    meta(path, f"UPDATE turns SET {change} WHERE seq = 9")
+    with pytest.raises(JournalError, match=r"damaged.*(turn (9|1009) is not as it was written)"):
+        read_all(path)
+
+
+def damaged_snapshots(path: Path, *damaged: int) -> SqliteJournal:
+    journal = SqliteJournal.open(path)
+    for _ in range(3):
+        fill(journal, 10)
+        journal.snapshot(b"after %d" % journal.last)
+        journal.commit()
+    journal.close()
+    for seq in damaged:
+        meta(path, f"UPDATE snapshots SET model = x'00' WHERE seq = {seq}")
+    return SqliteJournal.open(path, history=5)
+
+
+def test_a_damaged_snapshot_is_passed_over_and_said(tmp_path: Path) -> None:
+    journal = damaged_snapshots(tmp_path / "journal.sqlite", 30)
+    newest = journal.newest()
+    assert newest is not None
+    assert newest.seq == 20
+    assert journal.newest() == newest
+    (damage,) = journal.damage
+    assert damage.endswith("journal.sqlite: the snapshot of turn 30 is damaged")
+    journal.close()
+
+
+def test_nothing_is_forgotten_on_the_strength_of_a_damaged_snapshot(tmp_path: Path) -> None:
+    journal = damaged_snapshots(tmp_path / "journal.sqlite", 20, 30)
+    fill(journal, 10)
+    journal.snapshot(b"after 40")
+    journal.commit()
+    assert journal.first == 11, "the snapshot of turn 10 is whole, those of 20 and 30 are not"
+    assert [turn.seq for turn in journal.read(10)] == list(range(11, 41))
+    journal.close()
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

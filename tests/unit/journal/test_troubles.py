@@ -47,15 +47,23 @@ class Disk(apsw.VFS):
     def __init__(self) -> None:
         self.failing: tuple[str, int] | None = None  # "sync" of a name's end, and SQLite's code for it
         self.ending = ""
+        self.spared = 0
         self.asked = 0  # how often the failing operation was asked for since
         self.synced: list[str] = []
         super().__init__("failing", "unix", makedefault=True)
 
     def fail(self, operation: str, ending: str, code: int) -> None:
-        self.failing, self.ending, self.asked = (operation, code), ending, 0
+        self.fail_after(0, operation, ending, code)
+
+    def fail_after(self, spared: int, operation: str, ending: str, code: int) -> None:
+        """Let so many of the operations succeed first."""
+        self.failing, self.ending, self.asked, self.spared = (operation, code), ending, 0, spared
 
     def meet(self, operation: str, name: str) -> None:
         if self.failing is not None and self.failing[0] == operation and name.endswith(self.ending):
+            if self.spared:
+                self.spared -= 1
+                return
             self.asked += 1
             raise apsw.exception_for(self.failing[1])
 
@@ -303,7 +311,8 @@ def test_a_folder_without_permission_is_named_with_the_way_out(tmp_path: Path) -
     folder = tmp_path / "roots"
     folder.mkdir()
     SqliteJournal.open(folder / "journal.sqlite").close()
-    for each in (folder, *tmp_path.parents[:2], tmp_path):
+    above = [each for each in tmp_path.parents if each.name.startswith(("pytest-", "popen-"))]
+    for each in (folder, tmp_path, *above):
         each.chmod(0o755)
     said = subprocess.run(
         [sys.executable, "-c", STRANGER, str(folder)], capture_output=True, text=True, check=True
@@ -323,3 +332,120 @@ def test_a_disk_that_fills_up_while_several_turns_are_committed_is_named(tmp_pat
         journal.commit()
     refuses_everything(journal, caught.value)
     journal.close()
+
+
+# -- files that go ----------------------------------------------------------------------------------
+
+
+def left_by_a_kill(path: Path) -> None:
+    """A file whose newest turns are in its log, as a kill leaves it."""
+    journal = SqliteJournal.open(path)
+    commit_small_turns(journal, 10)
+    copies = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    journal.close()
+    for name, content in copies.items():
+        (path.parent / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_log_without_its_file_is_named_and_left_as_it_is(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "journal.sqlite"
+    left_by_a_kill(path)
+    content = path.read_bytes()
+    path.unlink()
+    if how == "empty":
+        path.touch()
+    log = path.with_name("journal.sqlite-wal").read_bytes()
+    for way in (SqliteJournal.open, SqliteJournal.reader):
+        with pytest.raises(
+            JournalError, match=r"journal\.sqlite: its newest turns are here.*missing or empty"
+        ):
+            way(path)
+    assert path.with_name("journal.sqlite-wal").read_bytes() == log
+    path.write_bytes(content)
+    assert len(facts(path)) == 10, "with the file back in its place everything is there"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_under_a_live_run_fails_the_journal(tmp_path: Path, replaced: bool) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal.open(path)
+    commit_small_turns(journal, 10)
+    path.unlink()
+    if replaced:
+        SqliteJournal.open(tmp_path / "other.sqlite").close()
+        (tmp_path / "other.sqlite").rename(path)
+    with pytest.raises(JournalError, match=r"journal\.sqlite: the file was removed or replaced") as caught:
+        commit_small_turns(journal, 1000)
+    refuses_everything(journal, caught.value)
+    journal.close()
+
+
+def test_a_file_that_is_removed_shortly_before_the_end_is_told_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal.open(path)
+    commit_small_turns(journal, 10)
+    path.unlink()
+    with pytest.raises(JournalError, match="the file was removed or replaced"):
+        journal.close()
+    journal.close()
+
+
+# -- snapshots and compaction on failing disks ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"), [("write", apsw.SQLITE_FULL), ("sync", apsw.SQLITE_IOERR_FSYNC)]
+)
+def test_a_snapshot_that_cannot_be_written_fails_the_journal_and_harms_nothing(
+    disk: Disk, tmp_path: Path, operation: str, code: int
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = SqliteJournal.open(path, history=5)
+    commit_small_turns(journal, 10)
+    journal.snapshot(b"first")
+    journal.commit()
+    commit_small_turns(journal, 10)
+    disk.fail(operation, "-wal", code)
+    journal.snapshot(b"second")
+    with pytest.raises(JournalError) as caught:
+        journal.commit()
+    refuses_everything(journal, caught.value)
+    journal.close()
+    disk.failing = None
+    again = SqliteJournal.open(path)
+    newest = again.newest()
+    assert newest is not None
+    assert again.last == 20
+    after = [turn.seq for turn in again.read(newest.seq)]
+    assert after == list(range(newest.seq + 1, 21)), "what follows the newest snapshot is there"
+    again.close()
+
+
+def test_whichever_write_fails_while_history_is_compacted_the_rest_of_it_is_whole(
+    disk: Disk, tmp_path: Path
+) -> None:
+    failed = compacted = 0
+    for nth in range(0, 200, 7):
+        path = tmp_path / f"{nth}.sqlite"
+        journal = SqliteJournal.open(path, "process", history=20)
+        commit_small_turns(journal, 100, padding=500)
+        disk.fail_after(nth, "write", "-wal", apsw.SQLITE_IOERR_WRITE)
+        try:
+            for _ in range(3):
+                journal.snapshot(b"after %d" % journal.last)
+                commit_small_turns(journal, 40, padding=500)
+        except JournalError:
+            failed += 1
+        compacted += journal.first > 1
+        journal.close()
+        disk.failing = None
+        again = SqliteJournal.open(path, "process", history=20)
+        turns = [turn.seq for turn in again.read(again.first - 1)]
+        assert turns == list(range(again.first, again.last + 1))
+        newest = again.newest()
+        assert newest is not None or again.first == 1
+        assert newest is None or newest.model == b"after %d" % newest.seq
+        again.close()
+    assert failed > 20, "the failures hit"
+    assert 5 < compacted < failed, "before history was compacted, and after"

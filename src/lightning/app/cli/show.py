@@ -17,10 +17,10 @@ from lightning.app.cli import Group
 from lightning.app.cli.list import outline
 from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir, sized, spanned, table, written
 from lightning.app.errors import JournalError
+from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.kernel.facts import decode_turn
-from lightning.app.kernel.model import Model, WorkLife, fold
+from lightning.app.kernel.model import Model, WorkLife
 from lightning.app.runtime.record import Git, Record, differences, records
 
 show = Group(
@@ -73,7 +73,7 @@ def _model(run: Run) -> tuple[Model | None, str]:
     try:
         journal = SqliteJournal.reader(run.journal_path)
         try:
-            return fold((turn.at, decode_turn(turn.facts)) for turn in journal.read()), ""
+            return recover(journal).model, ""
         finally:
             journal.close()
     except JournalError as error:

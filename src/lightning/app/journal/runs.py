@@ -25,7 +25,8 @@ from typing import Literal
 import msgspec
 
 from lightning.app.errors import ConflictError, JournalError, NotFoundError
-from lightning.app.journal.journal import named
+from lightning.app.journal.journal import Trouble, named
+from lightning.app.journal.mounts import network_file_system
 
 RUNS_DIR = Path(".lightning/runs")
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # in the order of their codes, without those that look alike
@@ -273,6 +274,8 @@ class Runs:
         which is the current one if it is not given."""
         try:
             self._prepare()
+            if kind := network_file_system(self.folder):
+                raise Trouble.NETWORK.of(self.folder, kind)
             run = self._claim()
         except OSError as err:
             raise named(self.folder, err) from err

@@ -36,6 +36,7 @@ class Passes:
         self.again = False  # a result was returned for the first time: another pass follows at once
         self.wrote = False
         self.own_passes = 0
+        self.undone = False  # the model has what the journal has not: it is good for nothing but the end
         self._reached: set[tuple[str, bytes]] = set()
         self._reached_last: frozenset[tuple[str, bytes]] = self.model.reached
         self._occurrences: dict[tuple[str, bytes], int] = {}
@@ -88,6 +89,7 @@ class Passes:
         facts, orders, self.works.ending = self._mark
         del self.ledger.facts[facts:]
         del self.ledger.orders[orders:]
+        self.undone = True
 
     def closed_turn(self) -> None:
         """The pass goes on in a new turn: what it did until here is durable, what came in is not its own."""

@@ -27,14 +27,16 @@ from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.tracebacks import user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
-from lightning.app.errors import FlowError
+from lightning.app.errors import FlowError, StateValueError
 from lightning.app.journal.journal import Journal
+from lightning.app.journal.recovery import recover
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.messages import Changed, Delta
-from lightning.app.kernel.model import Model, fold
+from lightning.app.kernel.model import Model
 from lightning.app.kernel.orders import EndApp
 from lightning.app.kernel.passes import Passes
+from lightning.app.kernel.snapshot import dump
 from lightning.app.kernel.works import Works
 from lightning.app.runtime.clock import Clock, SystemClock
 from lightning.app.runtime.log import Log
@@ -49,6 +51,8 @@ PASSES_A_TURN = 64
 PASSES_SECONDS = 0.005
 COMMIT_WITHIN = 0.005
 SLOW_PASS = 5.0
+BUSY_TURNS = 1000
+"""A snapshot that is due waits for a moment in which nothing else does, but not for more turns than this."""
 SPIN = 100e-6
 """Seconds to look for an answer before going to sleep, when the last one came as quickly."""
 SPINS = len(os.sched_getaffinity(0)) > 1
@@ -90,8 +94,10 @@ class Runtime:
         for fileno in self.engine.filenos():
             self.selector.register(fileno, selectors.EVENT_READ, self.engine.ready)
         config = config or Config()
-        model = fold((turn.at, f.decode_turn(turn.facts)) for turn in journal.read())
-        self.ledger = Ledger(model)
+        recovery = recover(journal)
+        for loss in recovery.passed_over:
+            self.log.warning(f"{loss}; nothing is lost: this run goes on from what is before it")
+        self.ledger = Ledger(recovery.model)
         self.works = Works(self.ledger, run_id, devices)
         self.passes = Passes(self.works)
         self.mirror = Mirror(self.passes, config, self._let_in)
@@ -105,6 +111,7 @@ class Runtime:
         self._beat = True
         self._commit_by = 0.0
         self._uncommitted = False
+        self._busy_turns = 0  # since a snapshot became due
         self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
         self._stop_by = 0.0
 
@@ -153,6 +160,10 @@ class Runtime:
 
     def turn(self, timeout: float | None) -> None:
         """Drain, decide, passes, commit, send, acknowledge."""
+        if self.journal.due:
+            self._busy_turns += 1
+            if timeout != 0 or self._busy_turns > BUSY_TURNS:
+                self._snapshot()
         self._wait(0 if self.inbox else timeout)
         self.ledger.at = self.clock.now()
         self._take_in()
@@ -168,6 +179,7 @@ class Runtime:
         self.ledger.at = self.clock.now()
         self.ledger.enter(f.Ended(self.ended.code, self.ended.reason, self.ended.message))
         self._close_turn(now=True)
+        self._snapshot()  # so that whoever looks at the run sees at once how it ended
         return self.ended.code
 
     @property
@@ -421,6 +433,22 @@ class Runtime:
             self._told.clear()
         if self.performer.ending is not None and self.ended is None:
             self._begin_end(self.performer.ending)
+
+    def _snapshot(self) -> None:
+        """Between two turns: what the journal comes to, so that a recovery need not go through all of it."""
+        self._busy_turns = 0
+        try:
+            model = dump(self.model if not self.passes.undone else self._journaled())
+        except StateValueError:  # changed behind the back of its container: the journal knows nothing of it
+            model = dump(self._journaled())
+        self.journal.snapshot(model)
+        self._uncommitted = True
+        self._close_turn(now=True)
+
+    def _journaled(self) -> Model:
+        """The model as the journal has it, up to the last turn."""
+        self._close_turn(now=True)
+        return recover(self.journal).model
 
     def _begin_end(self, ending: EndApp) -> None:
         """Say why, once, then stop all works in order; what they still say is taken in."""

@@ -125,7 +125,9 @@ def _run(
     if options.durability == "off":
         journal = MemoryJournal(keep=False)
     else:
-        journal = SqliteJournal.open(opened.journal_path, durability=options.durability)
+        journal = SqliteJournal.open(
+            opened.journal_path, durability=options.durability, history=config.history
+        )
     url = place.listen()
     runtime = Runtime(
         app,
