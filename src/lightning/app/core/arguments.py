@@ -45,8 +45,8 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         signature = inspect.signature(function)
-        parameters = list(signature.parameters.values())[1:]  # without self
-        self.signature = signature.replace(parameters=parameters)
+        parameters = [_as_written(each) for each in signature.parameters.values()][1:]  # without self
+        self.signature = signature.replace(parameters=parameters, return_annotation=signature.empty)
         self.names = [each.name for each in parameters]
         self.plain = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
 
@@ -113,6 +113,19 @@ class Arguments:
             if not hasattr(type(value), "_kind"):
                 remedy = "pass it as L.Keyed(obj, key=...), with a key that says when two calls are the same"
             raise CallError(f"{where}.run: argument {err}; {remedy}") from None
+
+
+class _Source(str):
+    """An annotation that is kept as its text, and is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _as_written(parameter: inspect.Parameter) -> inspect.Parameter:
+    if type(parameter.annotation) is str:
+        return parameter.replace(annotation=_Source(parameter.annotation))
+    return parameter
 
 
 @lru_cache(maxsize=1024)

@@ -146,7 +146,11 @@ class LightningWork(Component):
 
     @property
     def start_with_flow(self) -> bool:
-        """Whether a cluster may provide the machine when the app starts."""
+        """Whether a cluster may provide the machine when the app starts, ahead of the first call.
+
+        On this machine it changes nothing: a process is there in a moment, and starts at the work's first call
+        or at ``start()``, with ``True`` as with ``False``.
+        """
         return self._start_with_flow
 
     @property
