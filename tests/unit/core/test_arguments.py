@@ -188,6 +188,6 @@ def test_dates_and_the_like_are_arguments() -> None:
 
 
 def test_wrong_arguments_are_told_with_the_signature_as_it_was_written() -> None:
-    told = r"^root\.w\.run\(x: Any, y: Any = 2\): missing a required argument: 'x'$"
+    told = r"^root\.w\.run\(x: Any, y: Any = 2\) -> None: missing a required argument: 'x'$"
     with pytest.raises(CallError, match=told):
         PLAIN.bind("root.w", (), {"y": 1})

@@ -45,8 +45,11 @@ class Arguments:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         signature = inspect.signature(function)
-        parameters = [_as_written(each) for each in signature.parameters.values()][1:]  # without self
-        self.signature = signature.replace(parameters=parameters, return_annotation=signature.empty)
+        parameters = list(signature.parameters.values())[1:]  # without self
+        self.signature = signature.replace(
+            parameters=[each.replace(annotation=_as_written(each.annotation)) for each in parameters],
+            return_annotation=_as_written(signature.return_annotation),
+        )
         self.names = [each.name for each in parameters]
         self.plain = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
 
@@ -122,10 +125,8 @@ class _Source(str):
     __repr__ = str.__str__
 
 
-def _as_written(parameter: inspect.Parameter) -> inspect.Parameter:
-    if type(parameter.annotation) is str:
-        return parameter.replace(annotation=_Source(parameter.annotation))
-    return parameter
+def _as_written(annotation: Any) -> Any:
+    return _Source(annotation) if type(annotation) is str else annotation
 
 
 @lru_cache(maxsize=1024)
