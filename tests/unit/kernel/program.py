@@ -155,6 +155,14 @@ class Flow:
     def model(self) -> Model:
         return self.passes.model
 
+    def reached_before(self) -> frozenset[tuple[str, bytes]]:
+        """What a new process takes for reached: what is noted, and where nothing is, whatever has finished."""
+        model = self.model
+        if model.schedules:
+            return model.reached
+        calls = [(path, call) for path, life in model.works.items() for call in life.latest.values()]
+        return frozenset((path, call.key) for path, call in calls if call.phase in FINISHED)
+
     # -- a pass -----------------------------------------------------------------------------------
 
     def one_pass(self) -> None:

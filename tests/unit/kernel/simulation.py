@@ -114,7 +114,7 @@ class World:
         self.passes = Passes(self.works)
         self.flow = Flow(self.program, self.passes, self.book, self.values, self.made, self.let_in)
         self.flow.book = self.book.copy()
-        self.flow.book.reached = self.ledger.model.reached
+        self.flow.book.reached = self.flow.reached_before()
         self.flow.setbacks = self.setbacks
         self.ledger.at = self.now
         if not self.log:

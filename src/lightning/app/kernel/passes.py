@@ -12,7 +12,7 @@ from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.lifecycle import FINISHED, Phase
-from lightning.app.kernel.model import Call
+from lightning.app.kernel.model import Call, Model
 from lightning.app.kernel.schedule import Schedule, advance
 from lightning.app.kernel.values import pack, same, unpack
 from lightning.app.kernel.works import Works
@@ -38,7 +38,7 @@ class Passes:
         self.own_passes = 0
         self.undone = False  # the model has what the journal has not: it is good for nothing but the end
         self._reached: set[tuple[str, bytes]] = set()
-        self._reached_last: frozenset[tuple[str, bytes]] = self.model.reached
+        self._reached_last = _reached_before(self.model)
         self._occurrences: dict[tuple[str, bytes], int] = {}
         self._ticks: list[tuple[str, str]] = []  # (flow, schedule@tick) that are true in this pass
         self._consumed: list[str] = []
@@ -147,6 +147,9 @@ class Passes:
 
     def schedule(self, key: str, flow: str, schedule: Schedule, start: float | None) -> bool:
         """Whether the schedule is true at this point of the pass."""
+        if not self.model.schedules and self._reached_last != self.model.reached:
+            # Until now nobody needed to know. From here on a resumed run does.
+            self.ledger.enter(f.PassCompleted([], sorted(self._reached_last)))
         life = self.model.schedules.get(key)
         if life is None or not life.active:
             before = life.ticks if life is not None else None
@@ -188,6 +191,22 @@ class Passes:
 
     def end(self, code: int, reason: str, message: str) -> None:
         self.works.end(code, reason, message)
+
+
+def _reached_before(model: Model) -> frozenset[tuple[str, bytes]]:
+    """The calls that the last completed pass reached, as far as the journal tells.
+
+    Without a schedule it does not: the turns of apps that have none stay small. Then a finished call counts as
+    reached, so that the first schedule of a resumed run makes none run again that the pass before it had passed.
+    """
+    if model.schedules:
+        return model.reached
+    return frozenset(
+        (path, key)
+        for path, life in model.works.items()
+        for key, call in life.latest.items()
+        if call.story[-1] in FINISHED
+    )
 
 
 def _share_a_tick(one: str, other: str) -> bool:
