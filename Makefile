@@ -5,12 +5,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check quick bench build clean
+.PHONY: help demo test check quick chaos bench build clean
 
 help:
 	@echo "make demo    set up, and run an app: training in one process, deploying its checkpoints in another"
 	@echo "make test    set up, and run every check"
 	@echo "make quick   the tests that take no more than seconds"
+	@echo "make chaos   kill, cut and fuzz for hours, where make test does so for a minute"
 	@echo "make bench   measure this and its peers, side by side"
 	@echo "make clean   remove what these commands made"
 
@@ -35,6 +36,11 @@ check: $(READY)
 
 quick: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'
+
+# What a failure names is played again alone:  make chaos CHAOS_SEED=17
+chaos: $(READY)
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --editable '.[dev,fuzz]'
+	CHAOS=long $(BIN)/python -m pytest tests/chaos
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks

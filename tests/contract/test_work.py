@@ -13,6 +13,11 @@ import pytest
 
 import lightning as L
 from lightning.app.errors import CallError, ComponentError, StateValueError, UsageError
+from lightning.app.kernel import facts as f
+from lightning.app.kernel import messages as m
+from lightning.app.kernel.ledger import Ledger
+from lightning.app.kernel.model import Model
+from lightning.app.kernel.works import Works
 from lightning.app.testing import Harness, crash
 from tests.contract.test_flow import Echo, Flow
 
@@ -531,16 +536,11 @@ def test_public_attributes_come_back_after_a_restart() -> None:
         assert again.root.echo.ran == [{"a": 1}]
 
 
-def test_a_timeout_ends_a_call_that_takes_too_long() -> None:
-    from lightning.app.kernel import facts as f
-    from lightning.app.kernel import messages as m
-    from lightning.app.kernel.ledger import Ledger
-    from lightning.app.kernel.model import Model
-    from lightning.app.kernel.works import Works
-
+def _running(timeout: float) -> tuple[Ledger, Works]:
+    """A kernel with one work, whose call runs since 0.0."""
     ledger = Ledger(Model())
     works = Works(ledger)
-    options = f.WorkOptions(timeout=10.0, raise_exception=False)
+    options = f.WorkOptions(timeout=timeout, raise_exception=False)
     ledger.enter(f.Made("root", "work", "a:B", {}, options))
     works.begin_epoch()
     ledger.enter(f.Called("root", 1, b"k", [], {}))
@@ -548,6 +548,11 @@ def test_a_timeout_ends_a_call_that_takes_too_long() -> None:
     works.settle()
     works.take("root", 1, 1, 0, m.Ready(1))
     works.settle()
+    return ledger, works
+
+
+def test_a_timeout_ends_a_call_that_takes_too_long() -> None:
+    ledger, works = _running(timeout=10.0)
     ledger.at = 11.0
     works.elapsed()
     life = ledger.model.works["root"]
@@ -555,6 +560,31 @@ def test_a_timeout_ends_a_call_that_takes_too_long() -> None:
     assert life.statuses[-1][2] == "timeout"
     assert life.timeouts == 1
     assert life.process.name == "STOPPING"
+
+
+@pytest.mark.parametrize("jump", [86_400.0, -86_400.0])
+def test_a_clock_that_is_set_makes_no_process_idle_and_keeps_none(jump: float) -> None:
+    echo = Echo(cloud_compute=L.CloudCompute(idle_timeout=60))
+    with Harness(Flow(lambda flow: flow.echo.run(1), echo=echo)) as app:
+        app.run_until_idle()
+        app.clock.jump(jump)
+        app.beat()
+        life = app.runtime.model.works["root.echo"]
+        assert life.process.name == "READY"
+        app.advance(seconds=61)
+        assert life.process.name == "ABSENT"
+
+
+def test_a_clock_that_is_set_makes_no_call_late() -> None:
+    ledger, works = _running(timeout=10.0)
+    works.clock_set(86_400.0)
+    ledger.at += 86_400.0 + 9.0
+    works.elapsed()
+    life = ledger.model.works["root"]
+    assert life.stage == "running"
+    ledger.at += 1.0
+    works.elapsed()
+    assert life.stage == "failed"
 
 
 def test_gpus_are_handed_out_exclusively_and_waited_for() -> None:

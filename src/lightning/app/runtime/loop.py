@@ -27,7 +27,7 @@ from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.tracebacks import user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
-from lightning.app.errors import FlowError, StateValueError
+from lightning.app.errors import EngineError, FlowError, JournalError, StateValueError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.recovery import recover
 from lightning.app.kernel import facts as f
@@ -51,6 +51,8 @@ PASSES_A_TURN = 64
 PASSES_SECONDS = 0.005
 COMMIT_WITHIN = 0.005
 SLOW_PASS = 5.0
+CLOCK_SET = 1.0
+"""Seconds by which the clock on the wall may part from the intervals that went by, from one turn to the next."""
 BUSY_TURNS = 1000
 """A snapshot that is due waits for a moment in which nothing else does, but not for more turns than this."""
 SPIN = 100e-6
@@ -108,6 +110,7 @@ class Runtime:
         self.signals = 0
         self._signal = 0
         self._quick = False  # the last answer came before it was worth going to sleep
+        self._told_at = 0.0
         self._next_beat = 0.0
         self._beat = True
         self._commit_by = 0.0
@@ -115,6 +118,7 @@ class Runtime:
         self._busy_turns = 0  # since a snapshot became due
         self._told: set[Link] = set()  # links whose messages wait for the commit to be acknowledged
         self._stop_by = 0.0
+        self._broken: EngineError | JournalError | None = None  # befell the run during a pass
 
     @property
     def model(self) -> Model:
@@ -130,7 +134,7 @@ class Runtime:
 
     def start(self) -> None:
         """Join the objects with the journal, and make that durable."""
-        self.ledger.at = self.clock.now()
+        self.ledger.at, self._told_at = self.clock.now(), self.clock.monotonic()
         self.tree.join()
         for line in self.tree.told:
             self.log.info(line)
@@ -166,7 +170,7 @@ class Runtime:
             if timeout != 0 or self._busy_turns > BUSY_TURNS:
                 self._snapshot()
         self._wait(0 if self.inbox else timeout)
-        self.ledger.at = self.clock.now()
+        self._tell_time()
         self._take_in()
         if self.ended is None:
             self.works.elapsed()
@@ -206,6 +210,14 @@ class Runtime:
         """Let go of everything at once, as a kill would; only the journal stays."""
         self.engine.close(0)
         self.selector.close()
+
+    def _tell_time(self) -> None:
+        """The time of this turn. A clock that was set since the last one has not let time go by."""
+        now, monotonic = self.clock.now(), self.clock.monotonic()
+        jump = now - self.ledger.at - (monotonic - self._told_at)
+        if abs(jump) > CLOCK_SET:
+            self.works.clock_set(jump)
+        self.ledger.at, self._told_at = now, monotonic
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -289,10 +301,16 @@ class Runtime:
                     self.works.could_not_start(event.path, event.incarnation, event.failure)
 
     def _let_in(self) -> None:
-        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn.
+        """A pass reads an attribute again: close the turn, take in what waits, and go on in a new turn."""
+        try:
+            self._go_on_in_a_new_turn()
+        except (EngineError, JournalError) as err:
+            # No fault of the flow whose code is under way, nor for its `except` to swallow.
+            self._broken = err
+            self.mirror.interrupt(str(err))
 
-        Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about.
-        """
+    def _go_on_in_a_new_turn(self) -> None:
+        """Also when nothing waits: the pass may be waiting for what its own calls and writes will bring about."""
         self._wait(0)
         if self.ended is not None:
             return
@@ -300,7 +318,7 @@ class Runtime:
         if not (self.inbox or self.ledger.facts or self._uncommitted):
             return
         self._close_turn()
-        self.ledger.at = self.clock.now()
+        self._tell_time()
         self.model.careful = True
         try:
             self._take_in()
@@ -378,6 +396,8 @@ class Runtime:
         finally:
             mirror.end_pass()
             self.pass_began = 0.0
+        if self._broken is not None:
+            raise self._broken
 
     def _run_single_work(self) -> None:
         """A work as root: it runs once, and the app ends as it does."""
@@ -510,4 +530,5 @@ def _exit_code(err: SystemExit) -> int:
 
 def _place(delta: Delta) -> Any:
     """What the delta changes, as something that can be in a set: a packed key in its path cannot."""
-    return delta.path if len(delta.path) == 1 else repr(delta.path)
+    path = delta.path
+    return path if len(path) == 1 and type(path[0]) is str else repr(path)

@@ -183,7 +183,9 @@ def _sweep_after_killed(runs: Runs, options: Options) -> Run | None:
     newest = None
     for run in runs.all()[:SWEPT]:
         meta = run.meta
-        if meta.state == "running" and time.time() - meta.started_at > JUST_BEGUN and not run.live:
+        # Once there is a journal it has been locked: without the lock its process is gone.
+        begins = not run.journal_path.exists() and time.time() - meta.started_at < JUST_BEGUN
+        if meta.state == "running" and not begins and not run.live:
             with suppress(LightningError):  # somebody resumes it at this moment, or it is not ours
                 run.lock()
                 orphans.sweep(run.id)

@@ -45,9 +45,10 @@ class Terminal:
         folder: Path,
         environment: dict[str, str] | None = None,
         out: Path | None = None,
+        program: Sequence[str] = ("-m", "lightning.app"),
     ) -> None:
         self.mark = uuid.uuid4().hex
-        self.words = [sys.executable, "-m", "lightning.app", *map(str, words)]
+        self.words = [sys.executable, *program, *map(str, words)]
         self._lines: list[Line] = []
         self._news = threading.Condition()
         self._open = 1 if out else 2
