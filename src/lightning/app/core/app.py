@@ -77,6 +77,11 @@ class LightningApp:
 
         In a file that ``lightning run app`` loads, this line does nothing: the app is run anyway.
         """
-        from lightning.app.runners import MultiProcessRuntime
+        try:
+            from lightning.app.runners import MultiProcessRuntime
 
-        MultiProcessRuntime(self).dispatch()
+            MultiProcessRuntime(self).dispatch()
+        except KeyboardInterrupt as error:
+            if type(error) is not KeyboardInterrupt:  # somebody above has a word of their own for it
+                raise
+            sys.exit(0)  # a Ctrl-C before signals are ours: there is nothing yet to take down
