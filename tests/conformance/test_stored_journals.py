@@ -105,7 +105,7 @@ def test_it_comes_to_the_state_that_was_noted_when_it_was_stored(
 
 def test_its_app_goes_on_from_it(stored: Path, run: Run, tmp_path: Path) -> None:
     (tmp_path / "go on").touch()
-    ends = {"calls": "quiet", "values": "written"}
+    ends = {"calls": "quiet", "values": "written", "passes": "waits"}
     app = app_of(stored)
     with make.play(tmp_path, app, "--resume", run.id, LIGHTNING_GPUS="2", CODE_CHANGED="yes") as terminal:
         if app in ends:

@@ -121,7 +121,17 @@ def changed(scratch: Path, shelf: Shelf) -> None:
     shelf.keep(scratch, "changed")
 
 
-SCENES: tuple[Callable[[Path, Shelf], None], ...] = (calls, tree, values, failure, changed)
+def passes(scratch: Path, shelf: Shelf) -> None:
+    with play(scratch, "passes") as terminal:
+        terminal.line("waits")
+        terminal.stop()
+    (run,) = (scratch / ".lightning" / "runs").iterdir()
+    with play(scratch, "passes", "--resume", run.name, PASSES="raise") as terminal:
+        terminal.end(1)
+    shelf.keep(scratch, "passes")
+
+
+SCENES: tuple[Callable[[Path, Shelf], None], ...] = (calls, tree, values, failure, changed, passes)
 
 
 def _kinds(fact: Fact) -> Iterator[str]:

@@ -97,7 +97,7 @@ def test_every_machine_is_told_with_what_it_has() -> None:
     assert told == MACHINES
 
 
-@pytest.mark.parametrize("page", ["schedules.md", "configuration.md"])
+@pytest.mark.parametrize("page", ["schedules.md", "configuration.md", "history.md"])
 def test_every_sample_is_python(page: str) -> None:
     for block in blocks(page, "python"):
         compile(block, page, "exec")
@@ -121,7 +121,7 @@ def test_every_state_of_a_run_is_told() -> None:
     assert {state.strip("`") for state, _ in rows("runs.md", "state")} == set(get_args(State))
 
 
-@pytest.mark.parametrize("page", ["schedules.md", "configuration.md", "runs.md"])
+@pytest.mark.parametrize("page", ["schedules.md", "configuration.md", "runs.md", "history.md"])
 def test_every_link_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https:)([^)#]+)", (DOCS / page).read_text()):
         assert (DOCS / target).exists()

@@ -39,7 +39,7 @@ KINDS: dict[type[f.Fact], Any] = {
     f.Up: (texts, numbers, numbers),
     f.Gone: (texts, numbers, texts),
     f.StartAsked: (texts,),
-    f.StopAsked: (texts, st.booleans()),
+    f.StopAsked: (texts, st.booleans(), texts),
     f.Ticked: (texts, st.builds(Ticks, numbers, times, times, times), st.booleans()),
     f.PassCompleted: (
         st.lists(texts, max_size=2),
@@ -49,6 +49,10 @@ KINDS: dict[type[f.Fact], Any] = {
     f.CursorMoved: (texts, texts, numbers),
     f.Forgotten: (texts, numbers),
     f.Ended: (numbers, texts, texts),
+    f.PassesRan: (numbers, numbers, st.booleans()),
+    f.PassesIdled: (numbers, times, times),
+    f.PassWentOn: (numbers, times),
+    f.EndAsked: (texts, numbers, texts, texts, st.booleans()),
     f.Rebound: (texts, numbers, st.binary(max_size=16), st.lists(packed, max_size=2), states),
     f.Renamed: (texts, texts),
 }

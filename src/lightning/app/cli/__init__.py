@@ -61,6 +61,15 @@ cli = Group(
         "list": ("lightning.app.cli.list:list_", "What there is: lightning list runs"),
         "show": ("lightning.app.cli.show:show", "Look at a run: lightning show run"),
         "logs": ("lightning.app.cli.logs:logs", "What components printed: lightning logs --follow"),
+        "history": (
+            "lightning.app.cli.history:history",
+            "What changed, when, by whom: lightning history RUN",
+        ),
+        "fork": ("lightning.app.cli.fork:fork", "Go on from a point of a run: lightning fork RUN --at 10m"),
+        "replay": (
+            "lightning.app.cli.replay:replay",
+            "Compare a flow with a recorded run: lightning replay RUN",
+        ),
         "delete": ("lightning.app.cli.delete:delete", "Delete old runs: lightning delete run --keep 10"),
         "completion": ("lightning.app.cli.completion:completion", "Complete commands with the tab key."),
     },

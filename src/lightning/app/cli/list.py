@@ -56,6 +56,8 @@ def outline(run: Run, now: float) -> dict[str, Any]:
         "state": state,
         "exit_code": meta.exit_code,
         "reason": meta.reason,
+        "forked_from": meta.forked_from,
+        "forked_at": meta.forked_at,
         "started_at": meta.started_at,
         "ended_at": meta.ended_at,
         "duration": round(max(0.0, until - meta.started_at), 3),

@@ -15,12 +15,14 @@ import msgspec
 
 from lightning.app.cli import Group
 from lightning.app.cli.list import outline
+from lightning.app.cli.points import At, show_past
 from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir, sized, spanned, table, written
 from lightning.app.errors import JournalError
 from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.kernel.model import Model, WorkLife
+from lightning.app.runtime.past import Point, state_at
 from lightning.app.runtime.record import Git, Record, differences, records
 
 show = Group(
@@ -32,17 +34,22 @@ show = Group(
 
 @click.command("run", context_settings=HELP)
 @click.argument("run_id", metavar="[RUN]", required=False, shell_complete=complete_run)
+@click.option("--at", type=At(), metavar="TURN|TIME", help="Show the state of everything at that point.")
 @runs_dir
 @as_json("Print one object, with all that is known.")
-def show_run(run_id: str | None, runs_dir: Path, as_json: bool) -> None:
+def show_run(run_id: str | None, at: Point | None, runs_dir: Path, as_json: bool) -> None:
     """Show how a run went and what it was made of; the newest when none is named.
 
     \b
     lightning show run
     lightning show run 20261121-061530-k7q2
     lightning show run --json
+    lightning show run 20261121-061530-k7q2 --at "10m ago"
     """
     run = Runs(runs_dir).find(run_id)
+    if at is not None:
+        show_past(run, state_at(run, at), as_json)
+        return
     told = outline(run, time.time())
     model, unreadable = _model(run)
     works = [_work(path, life) for path, life in model.works.items()] if model else []
@@ -114,6 +121,8 @@ def _heading(run: Run, told: dict[str, Any], model: Model | None) -> str:
     ]
     if meta.arguments:
         rows.insert(3, ["arguments", shlex.join(meta.arguments)])
+    if meta.forked_from:
+        rows.append(["forked", f"from run {meta.forked_from} at its turn {meta.forked_at}"])
     if model is not None and model.epoch > 1:
         rows.append(["resumed", "once" if model.epoch == 2 else f"{model.epoch - 1} times"])
     if model is not None and model.ended is not None and model.ended.message:

@@ -50,6 +50,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     exit_code: int | None = None
     reason: str = ""  # "stopped", "failed", "signal", "killed"
+    forked_from: str = ""  # the run of whose past this one began
+    forked_at: int = 0  # and the last turn that they share
 
 
 class Run:
@@ -221,6 +223,10 @@ class Run:
         ``os.fork`` does this by itself; only forks made behind Python's back need to ask for it.
         """
         self.release()
+
+    def note_fork(self, source: str, turn: int) -> None:
+        """Note that its past, up to that turn, is that of another run."""
+        self._note(msgspec.structs.replace(self.meta, forked_from=source, forked_at=turn))
 
     def note_end(self, code: int, reason: str) -> None:
         """Note how it ended: "stopped", "failed", "signal" or "killed"."""

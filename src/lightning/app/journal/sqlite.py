@@ -173,6 +173,20 @@ class SqliteJournal:
             connection.close()
             raise
 
+    @classmethod
+    def begin(cls, path: Path | str, snapshot: Snapshot) -> Self:
+        """A new journal that begins behind the turns which the snapshot stands for."""
+        journal = cls.open(path, "process", snapshot.epoch)
+        seq, at, epoch, model = snapshot
+        row = (seq, at, epoch, FORMAT, model, crc32(_placed(seq, at, epoch) + model, FORMAT))
+        try:
+            with journal._connection:
+                journal._execute(_KEEP, row)
+                journal._execute("UPDATE meta SET value = ? WHERE key = 'first'", (seq + 1,))
+            return cls(journal.path, journal._connection)
+        except apsw.Error as err:
+            journal._refuse(_worded(journal.path, journal._connection, err), err)
+
     @staticmethod
     def reader(path: Path | str) -> SqliteReader:
         """Look at a journal, also beside a live writer, which is never held up by it."""

@@ -158,6 +158,7 @@ class StopAsked(Fact, frozen=True, tag=15):
 
     path: str
     cancel: bool = True
+    by: str = "flow"  # or "runtime": it idled, took too long, could not begin, or the app ends
 
 
 class Ticked(Fact, frozen=True, tag=16):
@@ -193,6 +194,44 @@ class Ended(Fact, frozen=True, tag=19):
     code: int
     reason: str
     message: str = ""
+
+
+class PassesRan(Fact, frozen=True, tag=20):
+    """So many passes came to their end in this turn, within ``took`` microseconds. Before it stands what was
+    taken in and what they asked for, behind it what followed. ``cut``: the last was broken off, the app ending.
+    """
+
+    count: int
+    took: int = 0
+    cut: bool = False
+
+
+class PassesIdled(Fact, frozen=True, tag=21):
+    """So many passes since the last turn here had changed nothing: the first began ``since``, the last ``at``."""
+
+    count: int
+    since: float
+    at: float
+
+
+class PassWentOn(Fact, frozen=True, tag=22):
+    """This turn began within a pass: when it read, for the ``rereads``-th time, what it had read before.
+
+    Counted since the pass began or last went on. ``began`` is when it began, if no turn before this one says.
+    """
+
+    rereads: int
+    began: float = 0.0
+
+
+class EndAsked(Fact, frozen=True, tag=23):
+    """The flow ended the app. ``raised``: by an exception, and what that pass had asked for did not happen."""
+
+    path: str
+    code: int
+    reason: str
+    message: str = ""
+    raised: bool = False
 
 
 class Forgotten(Fact, frozen=True, tag=24):
@@ -239,6 +278,10 @@ AnyFact = (
     | PassCompleted
     | CursorMoved
     | Ended
+    | PassesRan
+    | PassesIdled
+    | PassWentOn
+    | EndAsked
     | Forgotten
     | Rebound
     | Renamed

@@ -462,6 +462,10 @@ def _ended(model: Model, fact: f.Ended, at: float) -> None:
     model.ended = fact
 
 
+def _told(model: Model, fact: f.Fact, at: float) -> None:
+    """How the turn went, for who replays it: the model stays as it is."""
+
+
 _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.EpochBegan: _epoch_began,
     f.Made: _made,
@@ -482,6 +486,10 @@ _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.PassCompleted: _pass_completed,
     f.CursorMoved: _cursor_moved,
     f.Ended: _ended,
+    f.PassesRan: _told,
+    f.PassesIdled: _told,
+    f.PassWentOn: _told,
+    f.EndAsked: _told,
     f.Forgotten: _forgotten,
     f.Rebound: _rebound,
     f.Renamed: _renamed,

@@ -189,8 +189,15 @@ class Passes:
         self.ledger.enter(f.CursorMoved(path, key, index))
         self.wrote = True
 
-    def end(self, code: int, reason: str, message: str) -> None:
+    def end(self, code: int, reason: str, message: str, path: str = "root") -> None:
+        self.ledger.enter(f.EndAsked(path, code, reason, message))
         self.works.end(code, reason, message)
+
+    def failed(self, path: str, failure: f.Failure) -> None:
+        """The flow raised."""
+        self.undo()
+        self.ledger.enter(f.EndAsked(path, 1, "failed", f"{failure.kind}: {failure.message}", raised=True))
+        self.works.end(1, "failed", work=path, failure=failure)
 
 
 def _reached_before(model: Model) -> frozenset[tuple[str, bytes]]:

@@ -46,6 +46,9 @@ class Pickled(NamedTuple):
     key: str
     data: bytes
 
+    def __repr__(self) -> str:
+        return f"Keyed(..., key={self.key!r})"
+
 
 class Unresolved(NamedTuple):
     """A value of a class that this process does not have. Packs back to what it was."""
@@ -55,6 +58,15 @@ class Unresolved(NamedTuple):
 
     def __hash__(self) -> int:
         return hash((self.name, self.packed.code, bytes(self.packed.data)))
+
+    def __repr__(self) -> str:
+        """As the app would write it, as far as that can be told without its class: ``Color.RED``."""
+        told, cls = _parts(self.packed)[1], self.name.rpartition(":")[2]
+        if self.packed.code == MEMBER:
+            return f"{cls}.{told}" if type(told) is str else f"{cls}({unpack(told)!r})"
+        if self.packed.code == RECORD:
+            return f"{cls}({', '.join(f'{name}={unpack(each)!r}' for name, each in told.items())})"
+        return f"{cls}({unpack(told)!r})"
 
 
 class _Refused(Exception):

@@ -221,7 +221,7 @@ class Works:
 
     def _give_up(self, path: str, life: WorkLife, failure: f.Failure) -> None:
         """Nobody waits for a call, but ``start()`` asked for a process that cannot be had."""
-        self.ledger.enter(f.StopAsked(path, cancel=False))
+        self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
         if life.options.raise_exception:
             self.end(1, "failed", work=path, failure=failure)
 
@@ -290,7 +290,7 @@ class Works:
         self.ending = True
         for path, life in self.ledger.model.works.items():
             if life.process in (Process.STARTING, Process.READY):
-                self.ledger.enter(f.StopAsked(path, cancel=False))
+                self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
                 self.ledger.order(StopWorker(path, life.incarnation))
 
     # -- time -------------------------------------------------------------------------------------
@@ -318,7 +318,7 @@ class Works:
                 life.running.since += jump
 
     def _stop_process(self, path: str, life: WorkLife) -> None:
-        self.ledger.enter(f.StopAsked(path, cancel=False))
+        self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))
         self.ledger.order(StopWorker(path, life.incarnation))
 
     # -- the end of a turn ------------------------------------------------------------------------

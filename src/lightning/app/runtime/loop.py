@@ -27,7 +27,7 @@ from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.tracebacks import user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
-from lightning.app.errors import EngineError, FlowError, JournalError, StateValueError
+from lightning.app.errors import EngineError, JournalError, StateValueError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.recovery import recover
 from lightning.app.kernel import facts as f
@@ -41,6 +41,7 @@ from lightning.app.kernel.works import Works
 from lightning.app.runtime.clock import Clock, SystemClock
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.mirror import Mirror
+from lightning.app.runtime.passbook import Passbook
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
@@ -82,6 +83,7 @@ class Runtime:
     ) -> None:
         self.app = app
         self.root: Component = app.root
+        self._by_flow = isinstance(app.root, LightningFlow)
         self.journal = journal
         self.clock = clock or SystemClock()
         self.log = log or Log(app.log_level)
@@ -113,6 +115,7 @@ class Runtime:
         self._told_at = 0.0
         self._next_beat = 0.0
         self._beat = True
+        self._passbook = Passbook()
         self._commit_by = 0.0
         self._uncommitted = False
         self._busy_turns = 0  # since a snapshot became due
@@ -175,6 +178,8 @@ class Runtime:
         if self.ended is None:
             self.works.elapsed()
             self._run_passes()
+            if self._passbook.ran:
+                self._passbook.note(self.ledger.facts, self.ledger.at)
         self.works.settle()
         self._close_turn()
 
@@ -314,9 +319,12 @@ class Runtime:
         self._wait(0)
         if self.ended is not None:
             return
+        facts, at = self.ledger.facts, self.ledger.at
+        asked = len(facts)
         self.works.settle()
-        if not (self.inbox or self.ledger.facts or self._uncommitted):
+        if not (self.inbox or facts or self._uncommitted):
             return
+        self._passbook.note(facts, at, asked)
         self._close_turn()
         self._tell_time()
         self.model.careful = True
@@ -325,7 +333,13 @@ class Runtime:
         finally:
             self.model.careful = False
             self.passes.closed_turn()
+        if facts or self.ledger.facts:
+            if self._passbook.went_on is not None:  # a turn in which nothing else was done
+                self.journal.append(at, f.encode_turn([self._passbook.went_on]))
+            self._passbook.go_on(self.mirror.rereads, written=bool(facts))
+            self.mirror.rereads = 0
         if self.works.ending:
+            self._passbook.cut = True
             self.mirror.interrupt("the app ends")
 
     # -- passes -----------------------------------------------------------------------------------
@@ -344,6 +358,7 @@ class Runtime:
             self._pass()
             now = self.clock.monotonic()
             self._next_beat = now + HEARTBEAT
+            self._passbook.took = now - began
             if by_clock and self.until_idle and self._idle():
                 self.works.end(0, "stopped")
             if now - began > PASSES_SECONDS:
@@ -364,51 +379,39 @@ class Runtime:
             self._stop_by_signal()
             return
         self._beat = False
+        self._passbook.at = self.ledger.at
         self.passes.begin()
         self.ledger.fresh = False
         mirror = self.mirror
         mirror.begin_pass()
         self.pass_began = self.clock.monotonic()
         try:
-            if isinstance(self.root, LightningFlow):
+            if self._by_flow:
                 self.root.run()
             else:
-                self._run_single_work()
+                run_once(self.root, self.passes)
             if self._signalled():
+                self._passbook.cut = True
                 self._stop_by_signal()
             elif mirror.over is not None:
-                raise FlowError(
-                    f"the pass had ended at {mirror.over_at} ({mirror.over}), but the exception that said so was "
-                    "caught: write `except Exception:` instead of a bare `except:` or `except BaseException:`"
-                )
+                mirror.refuse_caught()
         except PassEnds:
             if self._signalled():
+                self._passbook.cut = True
                 self._stop_by_signal()
         except SystemExit as err:
-            told = f"{self.root.name}.run called sys.exit({err.code!r})" if err.code else ""
-            self.works.end(_exit_code(err), "stopped", told)
+            self.passes.end(exit_code(err), "stopped", exit_message(self.root, err))
         except BaseException as err:
-            self.passes.undo()
             failure = f.Failure(type(err).__name__, str(err), user_traceback(err))
-            self.works.end(1, "failed", work=self.root.name, failure=failure)
+            self.passes.failed(self.root.name, failure)
         else:
             self.passes.complete()
         finally:
+            self._passbook.ran += 1
             mirror.end_pass()
             self.pass_began = 0.0
         if self._broken is not None:
             raise self._broken
-
-    def _run_single_work(self) -> None:
-        """A work as root: it runs once, and the app ends as it does."""
-        work = self.root
-        assert isinstance(work, LightningWork)
-        work.run()
-        life = self.model.works[work.name]
-        if life.running is None and not life.queue:
-            self.passes.end(
-                int(life.stage == "failed"), "failed" if life.stage == "failed" else "stopped", ""
-            )
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
@@ -437,6 +440,9 @@ class Runtime:
         """Commit when somebody waits for it or it is due; then perform, then acknowledge."""
         facts, orders = self.ledger.close_turn()
         if facts:
+            book = self._passbook
+            if book.idled or book.went_on is not None:
+                book.head(facts)
             self.journal.append(self.ledger.at, f.encode_turn(facts))
             if not self._uncommitted:
                 self._uncommitted = True
@@ -522,10 +528,24 @@ class Runtime:
         self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")
 
 
-def _exit_code(err: SystemExit) -> int:
+def run_once(root: Component, passes: Passes) -> None:
+    """A work as root runs once, and the app ends as it does."""
+    assert isinstance(root, LightningWork)
+    root.run()
+    life = passes.model.works[root.name]
+    if life.running is None and not life.queue:
+        failed = life.stage == "failed"
+        passes.end(int(failed), "failed" if failed else "stopped", "")
+
+
+def exit_code(err: SystemExit) -> int:
     if err.code is None:
         return 0
     return err.code if isinstance(err.code, int) else 1
+
+
+def exit_message(root: Component, err: SystemExit) -> str:
+    return f"{root.name}.run called sys.exit({err.code!r})" if err.code else ""
 
 
 def _place(delta: Delta) -> Any:

@@ -45,6 +45,8 @@ class Mirror:
         self.over: PassEnds | None = None  # the pass under way has ended
         self.over_at = ""
         self.in_pass = False
+        self.rereads = 0  # since the pass began, or last went on in a new turn
+        self.let_in_every = LET_IN_EVERY
         self._let_in = let_in
         self._thread = threading.get_ident()
         self._reads: set[tuple[int, str, CodeType, int]] = set()
@@ -56,6 +58,7 @@ class Mirror:
     def begin_pass(self) -> None:
         self.over = None
         self.in_pass = True
+        self.rereads = 0
         self._reads.clear()
         self._looked = monotonic()
 
@@ -66,6 +69,14 @@ class Mirror:
         """The pass is over: every further request of it says so."""
         self.over = PassEnds(why)
         return self.over
+
+    def refuse_caught(self) -> None:
+        """The user's ``run`` has come to its end: not by catching what had ended the pass."""
+        if self.over is not None:
+            raise FlowError(
+                f"the pass had ended at {self.over_at} ({self.over}), but the exception that said so was caught: "
+                "write `except Exception:` instead of a bare `except:` or `except BaseException:`"
+            )
 
     def _check(self, component: Component) -> None:
         if self.over is not None:
@@ -94,7 +105,9 @@ class Mirror:
         key = (id(component), name, frame.f_code, frame.f_lasti)
         if key not in self._reads:
             self._reads.add(key)
-        elif monotonic() - self._looked >= LET_IN_EVERY and threading.get_ident() == self._thread:
+            return
+        self.rereads += 1
+        if monotonic() - self._looked >= self.let_in_every and threading.get_ident() == self._thread:
             self._let_in()
             self._looked = monotonic()
             if self.over is not None:
@@ -159,7 +172,7 @@ class Mirror:
 
     def end(self, flow: LightningFlow, code: int, message: str) -> None:
         self._check(flow)
-        self.passes.end(code, "failed" if code else "stopped", message)
+        self.passes.end(code, "failed" if code else "stopped", message, flow._path)
         raise self._ended("the app ends")
 
     # -- the tree ---------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Options:
     server: bool = True
     open_ui: bool = False
     resume: str | Literal[True] | None = None  # a run's ID; True: the newest interrupted one
+    fork: tuple[str, int] | None = None  # begin at that turn of that run's past
     drop_unfit: bool = False  # of a resumed run, leave behind what no longer fits the code
     durability: Durability = "full"
     runs_dir: Path = Path(".lightning/runs")

@@ -38,6 +38,7 @@ from lightning.app.runtime.aside import Aside
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
+from lightning.app.runtime.past import fork
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
 
@@ -83,7 +84,9 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     config = Config.load(Path(options.path).resolve().parent)
     runs = Runs(options.runs_dir)
     interrupted = _sweep_after_killed(runs, options)
-    if options.resume is None:
+    if options.fork is not None:
+        opened = _forked(runs, options, module, log)
+    elif options.resume is None:
         opened = runs.create(options.file, options.app_args, options.name or "", options.folder)
         if interrupted is not None:
             log.info(
@@ -201,6 +204,18 @@ def _is_of(meta: Meta, options: Options) -> bool:
     known = meta.app_file
     same = os.path.abspath(os.path.join(meta.folder, known)) == options.path
     return not known or known == options.file or same
+
+
+def _forked(runs: Runs, options: Options, module: str, log: Log) -> Run:
+    """A new run with the past of another."""
+    assert options.fork is not None
+    source, turn = runs.find(options.fork[0]), options.fork[1]
+    run = fork(
+        runs, source, turn, app_file=options.file, module=module,
+        arguments=tuple(options.app_args), name=options.name or "", folder=options.folder,
+    )  # fmt: skip
+    log.info(f"run {run.id} goes on from turn {turn} of {source.id}")
+    return run
 
 
 def _to_resume(runs: Runs, options: Options, newest: Run | None) -> Run:

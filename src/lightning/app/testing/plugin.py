@@ -1,4 +1,4 @@
-"""Fixtures for pytest, there as soon as the package is installed: ``lightning_harness`` and ``lightning_app``.
+"""Fixtures for pytest, there as soon as the package is installed.
 
 >>> def test_training_ends(lightning_harness):  # in the test's own process, its clock turned by hand
 ...     app = lightning_harness(Root())
@@ -10,6 +10,9 @@
 ...     terminal = lightning_app("app.py")
 ...     terminal.line("done")
 ...     terminal.stop()
+
+>>> def test_the_flow_does_what_it_did(lightning_replay):  # a stored run is a regression test
+...     lightning_replay("tests/runs/20261121-061530-k7q2", "app.py")
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # importing the package takes time, which every pytest session would pay
+    from lightning.app.runtime.replay import Report
     from lightning.app.testing.harness import Harness
     from lightning.app.testing.terminal import Terminal
 
@@ -59,3 +63,16 @@ def lightning_app(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
             return stack.enter_context(Terminal(*words, folder=tmp_path, environment=environment, out=out))
 
         yield run
+
+
+@pytest.fixture
+def lightning_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Report]]:
+    """Fail unless the flow asks for what it asked for in a record: ``lightning_replay(RECORD, APP)``.
+
+    RECORD is the folder of a run, its ``journal.sqlite``, or the journal of a harness. APP is the app's file, or
+    a class or function that makes the app or its root. Options are ``arguments`` of the app and ``timezone``.
+    """
+    from lightning.app.testing.records import Records
+
+    with Records(tmp_path, monkeypatch) as records:
+        yield records.replay

@@ -1,0 +1,61 @@
+"""``lightning replay``: does the flow still ask for what it asked for in a recorded run?"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir
+from lightning.app.config import Config
+from lightning.app.errors import NotFoundError
+from lightning.app.journal.runs import Runs
+from lightning.app.journal.sqlite import SqliteJournal
+
+
+@click.command("replay", context_settings=HELP)
+@click.argument("run", shell_complete=complete_run)
+@click.argument("file", type=click.Path(), required=False)
+@click.option("--prints", is_flag=True, help="Let through what the flow prints; without it, it is not heard.")
+@runs_dir
+@as_json("Print one object.")
+def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Path) -> int:
+    """Run the flow of FILE again on what RUN has recorded, and compare.
+
+    \b
+    lightning replay 20261121-061530-k7q2
+    lightning replay 20261121-061530-k7q2 edited.py
+
+    No process is started and nothing is written. What works said and did is taken from the record; calls,
+    writes, starts and stops of the flow are compared, at the recorded times. FILE is the run's own unless
+    it is given. The exit code is 0 when all is the same, and 1 at the first difference, which is shown.
+    """
+    from lightning.app.runtime.replay import of_file
+    from lightning.app.runtime.replay import replay as replay_run
+
+    opened = Runs(runs_dir).find(run)
+    meta = opened.meta
+    if file is None:
+        file = os.path.relpath(os.path.join(meta.folder, meta.app_file))
+        if not Path(file).is_file():
+            raise NotFoundError(
+                f"run {opened.id} was one of {meta.app_file}, which is not there any more\n"
+                f"Name the app's file: lightning replay {run} app.py"
+            )
+    journal = SqliteJournal.reader(opened.journal_path)
+    config = Config.load(Path(file).resolve().parent)
+    with contextlib.ExitStack() as stack:
+        stack.callback(journal.close)
+        if not prints:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        report = replay_run(journal, of_file(file, meta.arguments), config)
+    if as_json:
+        click.echo(json.dumps({"run": opened.id, **asdict(report)}))
+    else:
+        click.echo(report.told(f"Run {opened.id}"))
+    return int(report.difference is not None)
