@@ -10,7 +10,7 @@ import lightning as L
 from lightning.app.errors import CallError, StateValueError
 from lightning.app.kernel.size import LARGEST_VALUE
 from lightning.app.testing import Harness
-from tests.contract.test_flow import Echo, Flow
+from tests.contract.components import Echo, Flow
 
 LARGE = "x" * (LARGEST_VALUE + 1)
 HALF = "x" * (LARGEST_VALUE // 2)
