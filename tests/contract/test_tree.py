@@ -65,14 +65,23 @@ def test_other_arguments_replace_it_and_its_generation_rises() -> None:
         assert app.runtime.model.components["root.echo"].generation == 2
 
 
+class Asks(L.LightningWork):
+    def __init__(self, whom: Any) -> None:
+        super().__init__()
+        self._whom = whom
+
+    def run(self) -> None:
+        pass
+
+
 def test_a_component_made_in_run_takes_state_values_only() -> None:
     def run(flow: Any) -> None:
-        flow.echo = Echo(parallel=lambda: True)
+        flow.asks = Asks(whom=lambda: True)
 
     with Harness(Flow(run)) as app:
         app.run_until_idle()
         assert app.exit_code == 1
-        assert "argument parallel" in app.failure
+        assert "argument whom" in app.failure
         assert __file__ in app.failure
 
 

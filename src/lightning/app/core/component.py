@@ -92,7 +92,8 @@ class Plain:
 
     def schedule(self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None) -> bool:
         raise FlowError(
-            f"{flow._where}.schedule({line!r}): only an app has a clock; run it with lightning run app"
+            f"{flow._where}.schedule({line!r}): only an app that runs has a clock: call it in run, and start the app "
+            "with lightning run app"
         )
 
     def cursor(self, flow: LightningFlow, key: str) -> int:
@@ -102,7 +103,10 @@ class Plain:
         pass
 
     def end(self, flow: LightningFlow, code: int, message: str) -> None:
-        raise FlowError(f"{flow._where}: only an app can be stopped or fail; run it with lightning run app")
+        raise FlowError(
+            f"{flow._where}: only an app that runs can be stopped or fail: do it in run, and start the app with "
+            "lightning run app"
+        )
 
 
 class Elsewhere(Plain):
@@ -272,6 +276,8 @@ class Component:
 
     def _attach(self, name: str, child: Component) -> None:
         where = f"{self._where}.{name}"
+        if "." in name:
+            raise ComponentError(f"{where} = ...: the name of a component has no dot in it, paths have")
         attribute = _class_attribute(type(self), name) if self._kind != "structure" else None
         if attribute is not None and not isinstance(attribute, Default):
             raise ComponentError(
