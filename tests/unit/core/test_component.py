@@ -263,7 +263,7 @@ def test_outside_an_app_it_is_plain_python(flow: Flow) -> None:
 )
 def test_what_only_an_app_can_do_says_so(ask: Any) -> None:
     with pytest.raises(
-        FlowError, match="only an app that runs .* run, and start the app with lightning run app"
+        FlowError, match=r"only an app that runs .* run, and start the app with lightning run app"
     ):
         ask(Flow())
 
