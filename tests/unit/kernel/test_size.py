@@ -26,7 +26,7 @@ VALUES: list[Any] = [
     {str(key): key for key in range(500)},
     {"inner": {"x" * 100: "y" * 900}},
     {(1, 2): "pairs"},
-    {"a", "b"},
+    {"a"},
     (1, "two", 3.0),
     Pickled("keyed:x", b"p" * 1000),
     [None, ["an", {"inserted": "item"}]],
