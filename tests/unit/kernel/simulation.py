@@ -114,7 +114,8 @@ class World:
         self.passes = Passes(self.works)
         self.flow = Flow(self.program, self.passes, self.book, self.values, self.made, self.let_in)
         self.flow.book = self.book.copy()
-        self.flow.book.reached = self.flow.reached_before()
+        self.flow.book.reached = self.ledger.model.reached
+        self.flow.resumed = bool(self.log)
         self.flow.setbacks = self.setbacks
         self.ledger.at = self.now
         if not self.log:
