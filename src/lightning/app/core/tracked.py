@@ -98,6 +98,7 @@ class TrackedList(list[Any], Node):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(index, slice):
+            index.indices(len(self))  # what is wrong with it is said before what is wrong with the value
             try:
                 value = list(value)  # once, however often the change must be begun
             except TypeError as err:
