@@ -252,6 +252,64 @@ def test_a_child_of_a_work_is_refused(refuse: Refuse) -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["paralel=True", "cloud_compute=L.CloudCompute('gpu', disk=10)"])
+def test_a_misspelt_option_is_answered_with_what_was_meant(option: str, refuse: Refuse) -> None:
+    refuse(
+        _tree(f"self.second = L.LightningWork({option})  # here"), r"did you mean '(parallel|disk_size)'\?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("self.second = Work(parallel='no')", r"parallel='no'\): it is True or False"),
+        ("self.second = Work(timeout='5s')", r"timeout='5s'\): it is a number of seconds"),
+        ("self.second = Work(host=None)", r"host=None\): it is a name or an address"),
+        ("self.second = Work(cloud_build_config=['torch'])", r"L\.BuildConfig\(\['torch'\]\)"),
+        ("self.first.parallel = True", r"super\(\).__init__\(parallel=\.\.\.\)"),
+        ("self.stop()", "do it in run"),
+        ("self.schedule('hourly')", "call it in run"),
+        ("setattr(self, 'a.b', Work())", r"Flow\.a\.b .*no dot"),
+    ],
+)
+def test_what_a_new_user_may_write_in_init_is_answered_with_what_to_do(
+    line: str, word: str, refuse: Refuse
+) -> None:
+    refuse(_tree(f"{line}  # here"), word)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("self.frist.run()", "Did you mean: 'first'"),
+        ("print(self.first.loss)", r"root\.first .*'loss'. Give it a first value in __init__"),
+        ("self.schedule('hourly', start_time='12:00')", r"start_time='12:00'\): it is a datetime"),
+        ("self.load_state_dict([1])", "a dictionary, not a list"),
+    ],
+)
+def test_what_a_new_user_may_write_in_run_is_answered_with_what_to_do(
+    line: str, word: str, refuse: Refuse
+) -> None:
+    refuse(_tree(run=f"{line}  # here"), word)
+
+
+@pytest.mark.parametrize(
+    ("app", "word"),
+    [
+        ("L.LightningApp(Flow(), log_level='loud')", "one of debug, info, warning, error"),
+        ("L.LightningApp(Flow(), 'gpu')", r"L\.CloudCompute\("),
+        (
+            "L.LightningApp(type('Needs', (Flow,), {'run': lambda self, x: None})())",
+            "'x' of Needs.run.*without",
+        ),
+    ],
+)
+def test_what_a_new_user_may_say_of_the_app_is_answered_with_what_to_do(
+    app: str, word: str, refuse: Refuse
+) -> None:
+    refuse(_tree().replace("L.LightningApp(Flow())", f"{app}  # here"), word)
+
+
 # -- calls ----------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from lightning.app.engines import host, process
 from lightning.app.engines.engine import Started
 from lightning.app.engines.inline import InlineEngine
 from lightning.app.engines.process import ProcessEngine
-from lightning.app.testing.engines import EngineContract, MakeEngine, Stage, run_id
+from lightning.app.testing.engines import EngineContract
+from lightning.app.testing.seats import MakeEngine, Stage, run_id
 
 # A parallel test run has a thread that waits for orders in every worker. It holds nothing that a fork needs.
 THREADS_OF_THE_RUNNER = set(sys._current_frames())

@@ -493,8 +493,8 @@ def test_a_result_of_up_to_16_mb_travels_and_a_larger_one_says_payload(stage: St
 @pytest.mark.parametrize(
     ("large", "named"),
     [
-        ("self.work.large = bytes(70 << 20)", "root.work.large: a Write message"),
-        ("self.work.run(bytes(70 << 20))", "root.work.run(...): a Call message"),
+        ("self.work.large = bytes(70 << 20)", "root.work.large: a value of 73.4 MB"),
+        ("self.work.run(bytes(70 << 20))", "root.work.run: argument x is of 73.4 MB"),
     ],
 )
 def test_what_is_too_large_to_be_sent_is_named_with_the_remedy(large: str, named: str, stage: Stage) -> None:

@@ -25,6 +25,7 @@ from lightning.app.journal.sqlite import SCHEMA, SqliteJournal
 from lightning.app.kernel.facts import Fact, decode_turn
 from lightning.app.kernel.model import fold
 from lightning.app.testing import Terminal
+from tests.chaos.campaign import DRIVER
 from tests.corpus.layout import layout
 from tests.corpus.told import told
 
@@ -68,7 +69,8 @@ class Shelf:
 def play(scratch: Path, name: str, *options: str, **environment: str) -> Terminal:
     shutil.copyfile(APPS / f"{name}.py", scratch / f"{name}.py")
     words = ("run", "app", f"{name}.py", "--open-ui=false", "--without-server", *options)
-    return Terminal(*words, folder=scratch, environment=environment)
+    program = [str(DRIVER)] if "CHAOS_DOOM" in environment else ["-m", "lightning.app"]
+    return Terminal(*words, folder=scratch, environment=environment, program=program)
 
 
 def kill(terminal: Terminal) -> None:
@@ -97,7 +99,8 @@ def tree(scratch: Path, shelf: Shelf) -> None:
 
 
 def values(scratch: Path, shelf: Shelf) -> None:
-    with play(scratch, "values") as terminal:
+    doom = json.dumps({"kind": "clock", "jumps": [[3, 3600.0]]})
+    with play(scratch, "values", CHAOS_DOOM=doom) as terminal:
         terminal.line("written")
         terminal.stop()
     shelf.keep(scratch, "values")

@@ -15,6 +15,10 @@ class UsageError(LightningError):
     exit_code = 2
 
 
+class OptionError(UsageError, TypeError):
+    """A component, or a description of a machine, was made with an option that there is not."""
+
+
 class NotFoundError(LightningError):
     """A file, run, app, component or cluster that was named does not exist."""
 

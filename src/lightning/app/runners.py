@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from lightning.app import startup
@@ -21,6 +22,7 @@ class MultiProcessRuntime:
 
     def __init__(self, app: LightningApp, **options: Any) -> None:
         self.app = app
+        options.setdefault("app_args", tuple(sys.argv[1:]))
         options.setdefault("runs_dir", os.path.join(startup.FOLDER, Options.runs_dir))
         self.options = Options(file=os.path.join(startup.FOLDER, app.defined_at[0]), **options)
 
@@ -33,16 +35,21 @@ class MultiProcessRuntime:
         if loading is not None:
             loading.ran.append(self.app)
             return
+        try:
+            code = self._run()
+        except StoppedEarly:
+            code = 0
+        with suppress(StoppedEarly):
+            leave_streams()
+        leave_undisturbed(code)
+        sys.exit(code)
+
+    def _run(self) -> int:
         stop_on_signals()
         have_streams()
         try:
             say(STARTING)
-            code = run(self.app, self.options)
-        except StoppedEarly:
-            code = 0
+            return run(self.app, self.options)
         except LightningError as err:
             complain(f"Error: {err}")
-            code = err.exit_code
-        leave_streams()
-        leave_undisturbed(code)
-        sys.exit(code)
+            return err.exit_code

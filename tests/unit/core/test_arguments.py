@@ -185,3 +185,9 @@ def test_wrong_arguments_are_told_with_the_signature(
 
 def test_dates_and_the_like_are_arguments() -> None:
     assert key(PLAIN, date(2026, 1, 2)) == key(PLAIN, x=date(2026, 1, 2))
+
+
+def test_wrong_arguments_are_told_with_the_signature_as_it_was_written() -> None:
+    told = r"^root\.w\.run\(x: Any, y: Any = 2\) -> None: missing a required argument: 'x'$"
+    with pytest.raises(CallError, match=told):
+        PLAIN.bind("root.w", (), {"y": 1})

@@ -262,7 +262,9 @@ def test_outside_an_app_it_is_plain_python(flow: Flow) -> None:
     "ask", [lambda flow: flow.schedule("hourly"), lambda flow: flow.stop(), lambda flow: flow.fail()]
 )
 def test_what_only_an_app_can_do_says_so(ask: Any) -> None:
-    with pytest.raises(FlowError, match="run it with lightning run app"):
+    with pytest.raises(
+        FlowError, match=r"only an app that runs .* run, and start the app with lightning run app"
+    ):
         ask(Flow())
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning.app.core.state import State, TrackedDict, TrackedList, TrackedSet
+from lightning.app.core.work import LightningWork
 from lightning.app.errors import StateValueError
 from lightning.app.kernel import delta as d
 from lightning.app.kernel.delta import apply
@@ -180,6 +181,13 @@ def test_every_method_does_what_python_does_and_says_what_it_changed(
             assert type(copy.deepcopy(node)) in (list, dict, set)
 
     check()
+
+
+def test_a_slice_that_is_wrong_is_said_before_the_value_is_looked_at() -> None:
+    work = LightningWork()
+    work.rows = [1, 2, 3]
+    with pytest.raises(ValueError, match="slice step cannot be zero"):
+        work.rows[::0] = 0  # type: ignore[call-overload]
 
 
 def test_a_set_gives_up_any_element_and_says_which() -> None:

@@ -21,7 +21,7 @@ from lightning.app.engines.origin import Origin
 from lightning.app.engines.process import ProcessEngine
 from lightning.app.kernel import messages as m
 from lightning.app.runtime.loader import load_module
-from lightning.app.testing.engines import PATIENCE, Seat, Stage, run_id
+from lightning.app.testing.seats import PATIENCE, Seat, Stage, run_id
 
 THREADS_OF_THE_RUNNER = set(
     sys._current_frames()

@@ -149,11 +149,17 @@ class Flow:
         self.seen: set[int] = set()  # finished calls that this process has been given
         self.mark = book
         self.stops = ""  # the work that the flow asks to be stopped right now
+        self.resumed = False  # in this process, and no pass got through in it yet
         self.raised = False  # the app ends, and the model says what did not happen
 
     @property
     def model(self) -> Model:
         return self.passes.model
+
+    def recall(self) -> None:
+        """No pass got through in this process, and nothing is noted: whatever has finished counts as reached."""
+        calls = [(path, call) for path, life in self.model.works.items() for call in life.latest.values()]
+        self.book.reached = frozenset((path, call.key) for path, call in calls if call.phase in FINISHED)
 
     # -- a pass -----------------------------------------------------------------------------------
 
@@ -197,6 +203,7 @@ class Flow:
         for key in self.consumed & self.book.schedules.keys():
             self.book.schedules[key].active = False
         self.book.reached = frozenset(self.reached)
+        self.resumed = False
         if self.model.schedules:
             assert self.model.reached == self.book.reached, "what the pass has reached is not known"
         for life in uncached:
@@ -315,6 +322,9 @@ class Flow:
         key = f"{flow}|{line}||"
         now = self.passes.ledger.at
         known = self.book.schedules.get(key)
+        if self.resumed and not self.model.schedules:
+            self.recall()
+        self.resumed = False
         true = self.passes.schedule(key, flow, Schedule.parse(line, "UTC"), None)
         number = self.model.schedules[key].ticks.number
         if known is None or known.active:

@@ -115,6 +115,7 @@ class World:
         self.flow = Flow(self.program, self.passes, self.book, self.values, self.made, self.let_in)
         self.flow.book = self.book.copy()
         self.flow.book.reached = self.ledger.model.reached
+        self.flow.resumed = bool(self.log)
         self.flow.setbacks = self.setbacks
         self.ledger.at = self.now
         if not self.log:

@@ -55,6 +55,7 @@ KINDS: dict[type[f.Fact], Any] = {
     f.EndAsked: (texts, numbers, texts, texts, st.booleans()),
     f.Rebound: (texts, numbers, st.binary(max_size=16), st.lists(packed, max_size=2), states),
     f.Renamed: (texts, texts),
+    f.ClockSet: (times,),
 }
 
 

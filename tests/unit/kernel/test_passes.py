@@ -271,6 +271,38 @@ def test_what_a_pass_reached_is_remembered_by_a_resumed_run_with_schedules() -> 
     assert stage.passes.call(W, b"k", [], {}) is call
 
 
+def test_the_first_schedule_of_a_resumed_run_runs_nothing_again_that_had_been_passed() -> None:
+    stage = Stage()
+    call = stage.finished()
+    through(stage, b"k")
+    stage.resume()
+    stage.passes.begin()
+    assert tick(stage, 0.0)
+    assert stage.passes.call(W, b"k", [], {}) is call
+
+
+def test_a_kill_in_the_pass_that_asks_for_the_first_schedule_runs_nothing_again() -> None:
+    stage = Stage()
+    call = stage.finished()
+    through(stage, b"k")
+    stage.passes.begin()
+    assert tick(stage, 0.0)
+    assert stage.call(b"another").phase is not Phase.SUCCEEDED  # the pass ends here
+    stage.resume()
+    stage.passes.begin()
+    assert tick(stage, 0.0)
+    assert stage.passes.call(W, b"k", [], {}) is call
+
+
+def test_without_a_schedule_it_is_not_written_what_passes_reach() -> None:
+    stage = Stage()
+    stage.finished()
+    stage.facts()
+    through(stage, b"k")
+    through(stage)
+    assert stage.facts() == []
+
+
 def test_a_pass_that_changed_nothing_writes_nothing() -> None:
     stage = Stage()
     stage.finished()

@@ -322,7 +322,7 @@ def test_a_waiting_call_that_run_no_longer_takes_is_a_misfit() -> None:
     run = Run(Flow(work=Work()))
     run.call("root.work", run.root.work, 5)
     told = _misfit(run, Flow(work=Narrow()))
-    assert "root.work.run(5) is not finished, and run() -> 'Any' does not take it" in told
+    assert "root.work.run(5) is not finished, and run() -> Any does not take it" in told
     run.resume(Flow(work=Narrow()), drop_unfit=True)
     life = run.model.works["root.work"]
     assert life.latest == {}

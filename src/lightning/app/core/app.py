@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any
 
 from lightning.app.core.component import Component
 from lightning.app.core.compute import CloudCompute
 from lightning.app.core.flow import LightningFlow, state_of
+from lightning.app.core.options import options_checked
 from lightning.app.core.work import LightningWork, works_of
-from lightning.app.errors import ComponentError, NotFoundError
+from lightning.app.errors import ComponentError, NotFoundError, UsageError
+
+LEVELS = ("debug", "info", "warning", "error")
 
 
 class LightningApp:
@@ -18,6 +22,7 @@ class LightningApp:
     ``root`` is a flow, or a single work, which then runs once.
     """
 
+    @options_checked("an app")
     def __init__(
         self,
         root: LightningFlow | LightningWork,
@@ -38,7 +43,14 @@ class LightningApp:
             raise ComponentError(
                 f"LightningApp(...): this root is already at {root._where}; make another one"
             )
-        caller = sys._getframe(1)
+        if flow_cloud_compute is not None and not isinstance(flow_cloud_compute, CloudCompute):
+            raise UsageError(
+                f"LightningApp(flow_cloud_compute={flow_cloud_compute!r}): write L.CloudCompute('cpu')"
+            )
+        if str(log_level).lower() not in LEVELS:
+            raise UsageError(f"LightningApp(log_level={log_level!r}): it is one of {', '.join(LEVELS)}")
+        _refuse_run_with_arguments(root)
+        caller = sys._getframe(2)  # behind the check of the options
         self.defined_at = (caller.f_code.co_filename, caller.f_lineno)
         self.root = root
         self.flow_cloud_compute = flow_cloud_compute or CloudCompute()
@@ -75,6 +87,22 @@ class LightningApp:
 
         In a file that ``lightning run app`` loads, this line does nothing: the app is run anyway.
         """
-        from lightning.app.runners import MultiProcessRuntime
+        try:
+            from lightning.app.runners import MultiProcessRuntime
 
-        MultiProcessRuntime(self).dispatch()
+            MultiProcessRuntime(self).dispatch()
+        except KeyboardInterrupt as error:
+            if type(error) is not KeyboardInterrupt:  # somebody above has a word of their own for it
+                raise
+            sys.exit(0)  # a Ctrl-C before signals are ours: there is nothing yet to take down
+
+
+def _refuse_run_with_arguments(root: LightningFlow | LightningWork) -> None:
+    named = type(root).__name__
+    try:
+        inspect.signature(root.run).bind()
+    except TypeError as err:
+        raise ComponentError(
+            f"LightningApp({named}()): {err} of {named}.run, and the root's run is called without arguments; give "
+            "them defaults, or set attributes in __init__"
+        ) from None

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any
 
 from lightning.app.errors import CallError, StateValueError
+from lightning.app.kernel.size import LARGEST_VALUE, size_if_large
 from lightning.app.kernel.values import Pickled, canonical, encode, pack
 
 _PLAIN = frozenset({type(None), bool, bytes})
@@ -45,7 +46,10 @@ class Arguments:
     def __init__(self, function: Callable[..., Any]) -> None:
         signature = inspect.signature(function)
         parameters = list(signature.parameters.values())[1:]  # without self
-        self.signature = signature.replace(parameters=parameters)
+        self.signature = signature.replace(
+            parameters=[each.replace(annotation=_as_written(each.annotation)) for each in parameters],
+            return_annotation=_as_written(signature.return_annotation),
+        )
         self.names = [each.name for each in parameters]
         self.plain = all(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
 
@@ -63,7 +67,10 @@ class Arguments:
                     break
             else:  # the common case: a few plain values, for which the encoding is canonical
                 packed = list(args)
-                return _digest(b"0" + encode(packed)), packed, {}
+                told = encode(packed)
+                if len(told) > LARGEST_VALUE:
+                    raise self._too_large(where, packed, {})
+                return _digest(b"0" + told), packed, {}
             named: dict[str, Any] = {}
         else:
             try:
@@ -74,8 +81,19 @@ class Arguments:
             args, named = bound.args, bound.kwargs
         packed = [self._pack(where, self._name(position), value) for position, value in enumerate(args)]
         packed_named = {name: self._pack(where, name, value) for name, value in named.items()}
+        if size_if_large([packed, packed_named]):
+            raise self._too_large(where, packed, packed_named)
         told = b"1" + canonical([packed, packed_named]) if packed_named else b"0" + canonical(packed)
         return _digest(told), packed, packed_named
+
+    def _too_large(self, where: str, packed: list[Any], named: dict[str, Any]) -> CallError:
+        sizes = {self._name(position): len(encode(value)) for position, value in enumerate(packed)}
+        sizes |= {name: len(encode(value)) for name, value in named.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        return CallError(
+            f"{where}.run: argument {largest} is of {sizes[largest] / 1e6:.1f} MB, and all that a call is given may "
+            f"be of {LARGEST_VALUE / 1e6:.0f} MB; wrap it in lightning.app.storage.Payload"
+        )
 
     def _name(self, position: int) -> str:
         if self.plain and position < len(self.names):
@@ -98,6 +116,17 @@ class Arguments:
             if not hasattr(type(value), "_kind"):
                 remedy = "pass it as L.Keyed(obj, key=...), with a key that says when two calls are the same"
             raise CallError(f"{where}.run: argument {err}; {remedy}") from None
+
+
+class _Source(str):
+    """An annotation that is kept as its text, and is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _as_written(annotation: Any) -> Any:
+    return _Source(annotation) if type(annotation) is str else annotation
 
 
 @lru_cache(maxsize=1024)

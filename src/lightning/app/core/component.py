@@ -17,6 +17,7 @@ from lightning.app.core.state import State, is_there
 from lightning.app.errors import ComponentError, FlowError, StateValueError, WorkError
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.messages import Delta
+from lightning.app.kernel.size import FIXED, LARGEST_VALUE, size_if_large
 from lightning.app.kernel.values import pack
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Plain:
     """Outside an app: components are ordinary Python objects. Also the base of other bindings."""
 
     def change(self, component: Component, delta: Delta) -> None:
+        if type(delta.value) not in FIXED:
+            refuse_large(component, delta)
         apply(component._state, delta)
 
     def read(self, component: Component, name: str) -> None:
@@ -89,7 +92,8 @@ class Plain:
 
     def schedule(self, flow: LightningFlow, line: str, start: datetime | None, user_key: str | None) -> bool:
         raise FlowError(
-            f"{flow._where}.schedule({line!r}): only an app has a clock; run it with lightning run app"
+            f"{flow._where}.schedule({line!r}): only an app that runs has a clock: call it in run, and start the app "
+            "with lightning run app"
         )
 
     def cursor(self, flow: LightningFlow, key: str) -> int:
@@ -99,7 +103,10 @@ class Plain:
         pass
 
     def end(self, flow: LightningFlow, code: int, message: str) -> None:
-        raise FlowError(f"{flow._where}: only an app can be stopped or fail; run it with lightning run app")
+        raise FlowError(
+            f"{flow._where}: only an app that runs can be stopped or fail: do it in run, and start the app with "
+            "lightning run app"
+        )
 
 
 class Elsewhere(Plain):
@@ -116,6 +123,18 @@ class Elsewhere(Plain):
 
     def stop(self, work: LightningWork) -> None:
         self.run(work)
+
+
+def refuse_large(component: Component, delta: Delta) -> None:
+    """A value that no message could carry is refused where it is set."""
+    size = size_if_large(delta.value)
+    if size:
+        name, *steps = delta.path
+        inside = "".join(f"[{step!r}]" for step in steps)
+        raise StateValueError(
+            f"{component._where}.{name}{inside}: a value of {size / 1e6:.1f} MB is more than the "
+            f"{LARGEST_VALUE / 1e6:.0f} MB that can be set at once; wrap it in lightning.app.storage.Payload"
+        )
 
 
 PLAIN = Plain()
@@ -257,6 +276,8 @@ class Component:
 
     def _attach(self, name: str, child: Component) -> None:
         where = f"{self._where}.{name}"
+        if "." in name:
+            raise ComponentError(f"{where} = ...: the name of a component has no dot in it, paths have")
         attribute = _class_attribute(type(self), name) if self._kind != "structure" else None
         if attribute is not None and not isinstance(attribute, Default):
             raise ComponentError(

@@ -12,6 +12,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from lightning.app.config import KINDS, Config, Resources, guess
+from lightning.app.core.options import checks_options
 from lightning.app.errors import UsageError
 from lightning.app.kernel import values
 
@@ -37,6 +38,7 @@ _WITH_GPU = r"[pg]\d\w*\.|[ag]\d-|Standard_N"
 """Their families of machines with GPUs. How many a machine has, only its cloud knows: ``gpus=`` says it."""
 
 
+@checks_options("a CloudCompute")
 @dataclass(frozen=True, repr=False)
 class CloudCompute:
     """The machine a work wants.
@@ -96,6 +98,7 @@ class CloudCompute:
         return _repr(self)
 
 
+@checks_options("a BuildConfig")
 @dataclass(frozen=True, repr=False)
 class BuildConfig:
     """What a work's machine needs installed: a list of requirements, and a Dockerfile or an image.

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from lightning.app.core.component import Component
+from lightning.app.core.options import options_checked
 from lightning.app.core.work import LightningWork, works_of
-from lightning.app.errors import FlowError
+from lightning.app.errors import FlowError, ScheduleError
 
 
 class PassEnds(BaseException):
@@ -21,6 +22,7 @@ class LightningFlow(Component):
 
     _kind = "flow"
 
+    @options_checked("a flow")
     def __init__(self) -> None:
         pass
 
@@ -43,6 +45,11 @@ class LightningFlow(Component):
 
         ``cron`` is a name (``hourly``, ``daily``, ...) or a cron line of five or six fields.
         """
+        if start_time is not None and not isinstance(start_time, datetime):
+            raise ScheduleError(
+                f"{self._where}.schedule({cron!r}, start_time={start_time!r}): it is a datetime, such as "
+                "datetime(2030, 1, 31, 9)"
+            )
         return self._binding.schedule(self, cron, start_time, user_key)
 
     def experimental_iterate(
@@ -132,6 +139,10 @@ def state_of(component: Component) -> dict[str, Any]:
 
 
 def load_state(component: Component, state: dict[str, Any]) -> None:
+    if not isinstance(state, dict):
+        raise FlowError(
+            f"load_state_dict: what state_dict gave is a dictionary, not a {type(state).__name__}"
+        )
     for name, value in state.get("vars", {}).items():
         setattr(component, name, value)
     for group in _GROUPS.values():

@@ -11,17 +11,8 @@ import weakref
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from lightning.app.core.tracked import (
-    FIXED,
-    Node,
-    Overtaken,
-    Owner,
-    Top,
-    TrackedDict,
-    TrackedList,
-    TrackedSet,
-    is_there,
-)
+from lightning.app.core.node import FIXED, Node, Overtaken, Owner, Top, is_there
+from lightning.app.core.tracked import TrackedDict, TrackedList, TrackedSet
 from lightning.app.kernel.values import SCALARS
 
 __all__ = ["Owner", "State", "TrackedDict", "TrackedList", "TrackedSet", "is_there"]

@@ -14,11 +14,27 @@ from typing import Any, ClassVar
 
 from lightning.app.core.component import PLAIN, Binding, Component
 from lightning.app.core.compute import BuildConfig, CloudCompute
+from lightning.app.core.options import options_checked
 from lightning.app.errors import ComponentError, UsageError
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.messages import Delta
 
 STAGES = ("not_started", "pending", "running", "succeeded", "failed", "stopped")
+
+
+_OPTIONS = frozenset(
+    {
+        "parallel",
+        "cache_calls",
+        "run_once",
+        "raise_exception",
+        "start_with_flow",
+        "cloud_compute",
+        "local_build_config",
+        "cloud_build_config",
+    }
+)
+"""What a work is told when it is made and shows ever after."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,7 @@ class LightningWork(Component):
     public_ip = ""
     display_name = ""
 
+    @options_checked("a work")
     def __init__(
         self,
         parallel: bool = False,
@@ -78,6 +95,17 @@ class LightningWork(Component):
         start_method: str | None = None,
     ) -> None:
         named = type(self).__name__
+        for option, given in {
+            "parallel": parallel,
+            "cache_calls": cache_calls,
+            "raise_exception": raise_exception,
+            "run_once": run_once or False,
+            "start_with_flow": start_with_flow,
+        }.items():
+            if not isinstance(given, int) or given not in (0, 1):
+                raise UsageError(f"{named}({option}={given!r}): it is True or False")
+        if not isinstance(host, str) or not host:
+            raise UsageError(f"{named}(host={host!r}): it is a name or an address, such as '127.0.0.1'")
         if on_crash not in ("rerun", "fail"):
             raise UsageError(
                 f"{named}(on_crash={on_crash!r}): it is 'rerun' (at least once) or 'fail' (at most once)"
@@ -88,12 +116,18 @@ class LightningWork(Component):
             raise UsageError(
                 f"{named}(retries={retries!r}): it is how often a failed call is tried again: 0, 1, 2 ..."
             )
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise UsageError(f"{named}(timeout={timeout!r}): it is a number of seconds above 0, or None")
         if cloud_compute is not None and not isinstance(cloud_compute, CloudCompute):
             raise UsageError(
                 f"{named}(cloud_compute={cloud_compute!r}): write cloud_compute=L.CloudCompute('gpu')"
             )
+        for option, config in {
+            "local_build_config": local_build_config,
+            "cloud_build_config": cloud_build_config,
+        }.items():
+            if config is not None and not isinstance(config, BuildConfig):
+                raise UsageError(f"{named}({option}={config!r}): write {option}=L.BuildConfig(['torch'])")
         self._parallel = bool(parallel)
         self._cache_calls = bool(cache_calls if run_once is None else run_once)
         self._raise_exception = bool(raise_exception)
@@ -144,7 +178,11 @@ class LightningWork(Component):
 
     @property
     def start_with_flow(self) -> bool:
-        """Whether a cluster may provide the machine when the app starts."""
+        """Whether a cluster may provide the machine when the app starts, ahead of the first call.
+
+        On this machine it changes nothing: a process is there in a moment, and starts at the work's first call
+        or at ``start()``, with ``True`` as with ``False``.
+        """
         return self._start_with_flow
 
     @property
@@ -260,6 +298,14 @@ class LightningWork(Component):
             self.__dict__["run"] = partial(binding.run, self)
         else:
             self.__dict__.pop("run", None)
+
+    def _set(self, name: str, value: Any) -> None:
+        if name in _OPTIONS:
+            raise UsageError(
+                f"{self._where}.{name} = ...: it is an option, given when the work is made: "
+                f"super().__init__({name}=...) in its __init__"
+            )
+        super()._set(name, value)
 
     def _attach(self, name: str, child: Component) -> None:
         raise ComponentError(

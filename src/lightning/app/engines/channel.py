@@ -24,9 +24,9 @@ from typing import Annotated, Any, Protocol
 import msgspec
 
 from lightning.app.errors import ChannelClosed, ProtocolError
-from lightning.app.kernel.messages import Ack, Message
+from lightning.app.kernel.messages import LARGEST_FRAME, Ack, Message
 
-LARGEST = 64 << 20
+LARGEST = LARGEST_FRAME
 """Bytes of one frame, and of all frames that a host may have waiting for their acknowledgement."""
 
 _HEAD = struct.Struct(">I")

@@ -258,6 +258,12 @@ class Renamed(Fact, frozen=True, tag=26):
     cls: str
 
 
+class ClockSet(Fact, frozen=True, tag=27):
+    """The machine's clock was set on, or back, by so many seconds, in which nothing took long and nobody idled."""
+
+    by: float
+
+
 AnyFact = (
     EpochBegan
     | Made
@@ -285,6 +291,7 @@ AnyFact = (
     | Forgotten
     | Rebound
     | Renamed
+    | ClockSet
 )
 
 _encoder = msgspec.msgpack.Encoder()

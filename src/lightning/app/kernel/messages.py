@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+LARGEST_FRAME = 64 << 20
+"""Bytes of a message with what says who sent it and when. A larger one is refused where it is made."""
+
 Key = str | int | float | bool | bytes | None | msgspec.msgpack.Ext
 """One step of a path: an attribute, a dictionary's key (packed), or a list's index."""
 

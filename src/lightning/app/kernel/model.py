@@ -458,6 +458,13 @@ def _cursor_moved(model: Model, fact: f.CursorMoved, at: float) -> None:
     model.cursors[fact.path, fact.key] = fact.index
 
 
+def _clock_set(model: Model, fact: f.ClockSet, at: float) -> None:
+    for life in model.works.values():
+        life.idle_since += fact.by
+        if life.running is not None:
+            life.running.since += fact.by
+
+
 def _ended(model: Model, fact: f.Ended, at: float) -> None:
     model.ended = fact
 
@@ -493,4 +500,5 @@ _EVOLVE: dict[type[f.Fact], Callable[[Model, Any, float], None]] = {
     f.Forgotten: _forgotten,
     f.Rebound: _rebound,
     f.Renamed: _renamed,
+    f.ClockSet: _clock_set,
 }

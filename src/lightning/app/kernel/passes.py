@@ -12,7 +12,7 @@ from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.lifecycle import FINISHED, Phase
-from lightning.app.kernel.model import Call
+from lightning.app.kernel.model import Call, Model
 from lightning.app.kernel.schedule import Schedule, advance
 from lightning.app.kernel.values import pack, same, unpack
 from lightning.app.kernel.works import Works
@@ -38,7 +38,7 @@ class Passes:
         self.own_passes = 0
         self.undone = False  # the model has what the journal has not: it is good for nothing but the end
         self._reached: set[tuple[str, bytes]] = set()
-        self._reached_last: frozenset[tuple[str, bytes]] = self.model.reached
+        self._reached_last: frozenset[tuple[str, bytes]] | None = None  # unknown before a pass got through
         self._occurrences: dict[tuple[str, bytes], int] = {}
         self._ticks: list[tuple[str, str]] = []  # (flow, schedule@tick) that are true in this pass
         self._consumed: list[str] = []
@@ -63,8 +63,8 @@ class Passes:
 
     def complete(self) -> None:
         """The pass got through."""
-        reached: frozenset[tuple[str, bytes]] = self._reached_last
-        if self._reached != self._reached_last:
+        reached = self._reached_last
+        if reached is None or self._reached != reached:
             self._reached_last = reached = frozenset(self._reached)
         news = reached if self.model.schedules and reached != self.model.reached else None
         spent = self._uncached and self._any_spent()
@@ -120,7 +120,7 @@ class Passes:
             if call.story[-1] not in FINISHED:
                 return call
             tick = self._tick_for(path) if self._ticks and not again else ""
-            if not tick or (path, key) in self._reached_last or _share_a_tick(call.tick, tick):
+            if not tick or (path, key) in (self._reached_last or ()) or _share_a_tick(call.tick, tick):
                 if not call.seen:
                     call.seen = self.again = True
                 return call
@@ -147,6 +147,11 @@ class Passes:
 
     def schedule(self, key: str, flow: str, schedule: Schedule, start: float | None) -> bool:
         """Whether the schedule is true at this point of the pass."""
+        if self._reached_last is None:
+            self._reached_last = _reached_before(self.model)
+        if not self.model.schedules and self._reached_last != self.model.reached:
+            # Until now nobody needed to know. From here on a resumed run does.
+            self.ledger.enter(f.PassCompleted([], sorted(self._reached_last)))
         life = self.model.schedules.get(key)
         if life is None or not life.active:
             before = life.ticks if life is not None else None
@@ -195,6 +200,22 @@ class Passes:
         self.undo()
         self.ledger.enter(f.EndAsked(path, 1, "failed", f"{failure.kind}: {failure.message}", raised=True))
         self.works.end(1, "failed", work=path, failure=failure)
+
+
+def _reached_before(model: Model) -> frozenset[tuple[str, bytes]]:
+    """The calls that the last completed pass reached, as far as the journal tells.
+
+    Without a schedule it does not: the turns of apps that have none stay small. Then a finished call counts as
+    reached, so that the first schedule of a resumed run makes none run again that the pass before it had passed.
+    """
+    if model.schedules or model.epoch <= 1:
+        return model.reached
+    return frozenset(
+        (path, key)
+        for path, life in model.works.items()
+        for key, call in life.latest.items()
+        if call.story[-1] in FINISHED
+    )
 
 
 def _share_a_tick(one: str, other: str) -> bool:

@@ -310,12 +310,9 @@ class Works:
             elif not life.queue and idle is not None and self.ledger.at - life.idle_since >= idle:
                 self._stop_process(path, life)
 
-    def clock_set(self, jump: float) -> None:
-        """The clock was set on (or back) by so many seconds, in which nothing took long and nobody was idle."""
-        for life in self.ledger.model.works.values():
-            life.idle_since += jump
-            if life.running is not None:
-                life.running.since += jump
+    def clock_set(self, by: float) -> None:
+        """The clock was set on (or back) by so many seconds: whoever is being timed is not to notice."""
+        self.ledger.enter(f.ClockSet(by))
 
     def _stop_process(self, path: str, life: WorkLife) -> None:
         self.ledger.enter(f.StopAsked(path, cancel=False, by="runtime"))

@@ -105,7 +105,7 @@ class History:
                 for name, value in fact.state.items():
                     yield changed("start", Delta(0, (name,), value), kind="initial")
             case f.Deleted():
-                yield event("flow", "deleted", sentences.asked(fact))
+                yield event("start" if fact.by == "code" else "flow", "deleted", sentences.asked(fact))
             case f.Configured():
                 yield event("start", "configured", f"{path} has other options: {fact.options}")
             case f.Wrote():
@@ -129,6 +129,12 @@ class History:
                 now = sentences.call(path, fact.args, fact.kwargs)
                 text = f"{path}: call {fact.number} is {now} now, as the code has changed"
                 yield event("start", "rebound", text, call=fact.number)
+            case f.ClockSet():
+                yield event(
+                    "machine",
+                    "clock",
+                    f"the clock was set {'on' if fact.by > 0 else 'back'} by {abs(fact.by):.3f} s",
+                )
             case f.Renamed():
                 yield event("start", "renamed", f"{path} is a {fact.cls} now")
             case f.Placed():

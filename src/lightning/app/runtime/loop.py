@@ -31,7 +31,7 @@ from lightning.app.errors import EngineError, JournalError, StateValueError
 from lightning.app.journal.journal import Journal
 from lightning.app.journal.recovery import recover
 from lightning.app.kernel import facts as f
-from lightning.app.kernel.ledger import Ledger
+from lightning.app.kernel.ledger import Ledger, MaskingLedger
 from lightning.app.kernel.messages import Changed, Delta
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.orders import EndApp
@@ -79,6 +79,7 @@ class Runtime:
         devices: tuple[int, ...] = (),
         until_idle: bool = False,
         drop_unfit: bool = False,
+        mask: Callable[[str], str] | None = None,
     ) -> None:
         self.app = app
         self.root: Component = app.root
@@ -101,7 +102,7 @@ class Runtime:
         recovery = recover(journal)
         for loss in recovery.passed_over:
             self.log.warning(f"{loss}; nothing is lost: this run goes on from what is before it")
-        self.ledger = Ledger(recovery.model)
+        self.ledger = Ledger(recovery.model) if mask is None else MaskingLedger(recovery.model, mask)
         self.works = Works(self.ledger, run_id, devices)
         self.passes = Passes(self.works)
         self.mirror = Mirror(self.passes, config, self._let_in)

@@ -18,7 +18,7 @@ from typing import Any
 
 from lightning.app.config import Config
 from lightning.app.core.arguments import arguments_of
-from lightning.app.core.component import Component, Plain
+from lightning.app.core.component import Component, Plain, refuse_large
 from lightning.app.core.flow import LightningFlow, PassEnds
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import ComponentError, FlowError
@@ -27,6 +27,7 @@ from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import StatusRow
 from lightning.app.kernel.passes import Passes, result
 from lightning.app.kernel.schedule import Schedule
+from lightning.app.kernel.size import FIXED
 from lightning.app.runtime.tree import bind, made, origin_of, same_origin
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -90,6 +91,8 @@ class Mirror:
 
     def change(self, component: Component, delta: Delta) -> None:
         self._check(component)
+        if type(delta.value) not in FIXED:
+            refuse_large(component, delta)
         self.passes.write(component._path, delta)
 
     def read(self, component: Component, name: str) -> None:

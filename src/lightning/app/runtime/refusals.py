@@ -80,7 +80,7 @@ def failed(path: str, error: BaseException) -> str:
         )
     if isinstance(error, ImportError):
         return f"{where}: {error}\n{quoted}{_import_remedy(path, error)}"
-    return f"{where}: the app's file failed\n{user_traceback(error).rstrip()}{_meant(error)}"
+    return f"{where}: the app's file failed\n{user_traceback(error).rstrip()}"
 
 
 def no_app(path: str, module: ModuleType) -> str:
@@ -134,14 +134,6 @@ def _import_remedy(path: str, error: ImportError) -> str:
         close = difflib.get_close_matches(asked[1], dir(sys.modules.get(asked[2])), n=1)
         return f"\nDid you mean {close[0]}?" if close else ""
     return ""
-
-
-def _meant(error: BaseException) -> str:
-    """What Python itself would suggest: before 3.12 it does so only where it prints the traceback."""
-    if sys.version_info >= (3, 12) or not isinstance(error, AttributeError) or not error.name:
-        return ""
-    close = difflib.get_close_matches(error.name, dir(error.obj), n=1)
-    return f". Did you mean: {close[0]!r}?" if close else ""
 
 
 def _made_apps(path: str) -> Iterator[tuple[int, str]]:

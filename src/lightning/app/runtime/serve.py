@@ -28,6 +28,7 @@ from lightning.app.errors import (
     NotFoundError,
 )
 from lightning.app.journal.journal import Journal
+from lightning.app.journal.masking import Mask
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
 from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
@@ -70,8 +71,6 @@ def serve(options: Options) -> int:
         os.environ.update(options.env)
         os.environ.update(options.secrets)
         if options.secrets:
-            from lightning.app.journal.masking import Mask
-
             mask(Mask(options.secrets.values()))
         app = loader.load_app(options.file, list(options.app_args))
         return run(app, options, loader.app_module(options.path))
@@ -142,6 +141,7 @@ def _run(
         devices=tuple(devices()),
         until_idle=options.until_idle,
         drop_unfit=options.drop_unfit,
+        mask=Mask(options.secrets.values()) if options.secrets else None,
     )
     runtime.performer.app_file = options.path
     runtime.performer.app_module = module
