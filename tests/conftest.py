@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -11,3 +12,5 @@ settings.register_profile(
 )
 settings.register_profile("long", settings.get_profile("steady"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup: apps inherit it, and are to be stopped by it

@@ -17,19 +17,18 @@ import pytest
 
 PATIENCE = 30.0
 
-Start = Callable[[str], "Terminal"]
+Start = Callable[..., "Terminal"]
 
 
 class Terminal:
-    """An app that was started on a terminal, and the hands and eyes before it."""
+    """A program that was started on a terminal, and the hands and eyes before it."""
 
-    def __init__(self, folder: Path, source: str) -> None:
-        (folder / "app.py").write_text("import lightning.app as L\n" + textwrap.dedent(source))
+    def __init__(self, folder: Path, command: list[str]) -> None:
         self.shown = ""
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
-            os.execv(sys.executable, command())
+            os.execv(sys.executable, [sys.executable, *command])
 
     def type(self, text: str) -> None:
         os.write(self._fd, text.encode())
@@ -68,17 +67,18 @@ class Terminal:
         os.close(self._fd)
 
 
-def command() -> list[str]:
-    options = ["--open-ui=false", "--without-server", "--durability=off"]
-    return [sys.executable, "-m", "lightning.app", "run", "app", "app.py", *options]
+RUN_APP = ["-m", "lightning.app", "run", "app", "app.py"]
+RUN_APP += ["--open-ui=false", "--without-server", "--durability=off"]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts an app, or another program, from its source."""
     terminals: list[Terminal] = []
 
-    def started(source: str) -> Terminal:
-        terminals.append(Terminal(tmp_path, source))
+    def started(source: str, command: list[str] = RUN_APP) -> Terminal:
+        (tmp_path / "app.py").write_text("import lightning.app as L\n" + textwrap.dedent(source))
+        terminals.append(Terminal(tmp_path, command))
         return terminals[-1]
 
     yield started
@@ -199,6 +199,35 @@ def test_two_works_that_stop_have_the_terminal_one_after_the_other(start: Start)
     assert terminal.await_end() == 0
 
 
+ASKING_IN_TURN = """
+import os
+from lightning.app import pdb
+
+def ask():
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)
+        pdb.set_trace()
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # nobody takes leave of it
+    return child
+
+pdb.remember_foreground()
+first, second = ask(), ask()
+print("it is", "ours" if os.tcgetpgrp(0) == os.getpgrp() else f"lost to {os.tcgetpgrp(0)} of {first, second}")
+"""
+
+
+def test_a_prompt_that_ends_does_not_give_the_terminal_to_one_that_died_before_it(start: Start) -> None:
+    terminal = start(ASKING_IN_TURN, ["app.py"])
+    terminal.await_text("(Pdb) ")
+    terminal.type("os.kill(os.getpid(), 9)\n")
+    terminal.await_text("(Pdb) ")
+    terminal.type("c\n")
+    terminal.await_text("it is ours")
+    assert terminal.await_end() == 0
+
+
 FLOW = """
 class Flow(L.LightningFlow):
     def run(self):
@@ -224,7 +253,12 @@ def test_without_a_terminal_one_line_names_the_remedy_and_the_app_goes_on(tmp_pa
     stop = "import lightning.app.pdb; [lightning.app.pdb.set_trace() for _ in range(3)]"
     (tmp_path / "app.py").write_text("import lightning.app as L\n" + FLOW.format(stop=stop))
     ended = subprocess.run(
-        command(), cwd=tmp_path, start_new_session=True, capture_output=True, text=True, timeout=PATIENCE
+        [sys.executable, *RUN_APP],
+        cwd=tmp_path,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert ended.returncode == 0
     (told,) = [line for line in ended.stderr.splitlines() if "breakpoint()" in line]

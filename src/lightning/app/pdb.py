@@ -151,12 +151,11 @@ def _foreground(terminal: int) -> Iterator[None]:
     try:
         yield
     finally:
-        try:
+        with suppress(OSError):
             _take(terminal, before)
-        except OSError:  # who had it is gone
-            if _home:
-                with suppress(OSError):
-                    _take(terminal, _home)
+        if _home and not _lives(before):  # looked at last: whoever dies from now on, `give_back` hears of
+            with suppress(OSError):
+                _take(terminal, _home)
 
 
 def remember_foreground() -> None:
@@ -166,7 +165,7 @@ def remember_foreground() -> None:
 
 
 def give_back(dead: int) -> None:
-    """Give the terminal back, if who has it is this group, which has died at a prompt."""
+    """Give the terminal back, if who has it is this group, which has died at a prompt and was taken leave of."""
     if _home and _holder() == dead:
         with suppress(OSError):  # hung up, or nobody is left to have it
             terminal = os.open(_TERMINAL, os.O_RDWR | os.O_CLOEXEC)
@@ -188,6 +187,15 @@ def _holder() -> int:
         return 0
     finally:
         os.close(terminal)
+
+
+def _lives(group: int) -> bool:
+    """Whether a group's first process is there, and not dead with nobody having taken leave of it."""
+    try:
+        with open(f"/proc/{group}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
 
 
 def _take(terminal: int, group: int) -> None:

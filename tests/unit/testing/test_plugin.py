@@ -24,6 +24,11 @@ class Hourly(L.LightningFlow):
             self.times += 1
 
 
+@pytest.fixture(autouse=True)
+def no_app_of_an_earlier_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+
+
 def test_a_harness_runs_an_app_under_a_clock_of_the_tests(lightning_harness: Callable[..., Harness]) -> None:
     app = lightning_harness(Hourly(), timezone="Europe/Berlin")
     app.run_until_idle()

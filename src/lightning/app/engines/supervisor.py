@@ -428,12 +428,14 @@ class Supervisor:
             if child is not None:  # not reaped yet: so its number, which is its group's, cannot be given anew
                 self._ended(child, status)
             os.waitpid(status.si_pid, 0)
+            pdb.give_back(
+                status.si_pid
+            )  # only now: a prompt that ends just before may still give it to the dead
         if not (self._closing is not None and self._closing <= time.monotonic()):
             self._hunt()
         self._emptying = [cgroup for cgroup in self._emptying if not cgroups.remove(cgroup)]
 
     def _ended(self, child: Child, status: os.waitid_result) -> None:
-        pdb.give_back(child.pid)
         if child.deadline is not None and child.deadline > time.monotonic():
             self._fading[child.number] = child
         else:
