@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from lightning.app.storage.file import FileStore
-from lightning.app.storage.memory import MemoryStore
-from lightning.app.storage.remote import RemoteStore
+from lightning.app.storage.stores.file import FileStore
+from lightning.app.storage.stores.memory import MemoryStore
+from lightning.app.storage.stores.remote import RemoteStore
 from lightning.app.testing.stores import OpenStore, StoreContract
 from tests.conformance import places
 from tests.conformance.places import BadLine

@@ -11,7 +11,7 @@ import pytest
 from lightning.app.config import Config, Kept, Resources
 from lightning.app.core.compute import MACHINES, CloudCompute, resources
 from lightning.app.kernel.schedule import NAMES, Schedule
-from lightning.app.storage.remote import EXTRAS
+from lightning.app.storage.stores.remote import EXTRAS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

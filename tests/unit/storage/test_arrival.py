@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lightning.app.errors import BlobConflictError
-from lightning.app.storage.arrival import Arrival
+from lightning.app.storage.stores.arrival import Arrival
 
 
 def names(folder: Path) -> list[str]:

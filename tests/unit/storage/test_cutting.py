@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning.app.storage import cutting
-from lightning.app.storage.cutting import AVERAGE, LARGEST, Reader, cutter, digest
+from lightning.app.storage.trees import cutting
+from lightning.app.storage.trees.cutting import AVERAGE, LARGEST, Reader, cutter, digest
 from lightning.app.testing.stores import noise
 
 

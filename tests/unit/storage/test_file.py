@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from lightning.app.errors import BlobConflictError, StorageError
-from lightning.app.storage.file import FileStore
-from lightning.app.storage.store import checksum
+from lightning.app.storage.stores.file import FileStore
+from lightning.app.storage.stores.store import checksum
 
 DYING = """
 import os, signal, sys
 from pathlib import Path
-from lightning.app.storage.file import FileStore
+from lightning.app.storage.stores.file import FileStore
 def chunks():
     yield bytes(1_000_000)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -29,7 +29,7 @@ FILLED = """
 import resource, sys
 from pathlib import Path
 from lightning.app.errors import StorageError
-from lightning.app.storage.file import FileStore
+from lightning.app.storage.stores.file import FileStore
 store = FileStore(sys.argv[1])
 store.put("large", bytes(3_000_000))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
@@ -50,7 +50,7 @@ for attempt in (
 STRANGER = """
 import os, sys
 from lightning.app.errors import StorageDeniedError
-from lightning.app.storage.file import FileStore
+from lightning.app.storage.stores.file import FileStore
 if os.geteuid() == 0:  # to whom everything is allowed
     os.setuid(65534)
 try:
@@ -61,7 +61,7 @@ except StorageDeniedError as err:
 
 WRITING = """
 import sys
-from lightning.app.storage.file import FileStore
+from lightning.app.storage.stores.file import FileStore
 store = FileStore(sys.argv[1])
 for turn in range(20):
     store.put("key", sys.argv[2].encode() * 300_000, replace=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from lightning.app.errors import StorageError, UsageError
-from lightning.app.storage.file import FileStore
-from lightning.app.storage.opening import open_store
-from lightning.app.storage.remote import RemoteStore
+from lightning.app.storage.stores.file import FileStore
+from lightning.app.storage.stores.opening import open_store
+from lightning.app.storage.stores.remote import RemoteStore
 
 
 def test_without_a_word_it_is_the_default(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_store_in_a_folder_costs_no_import_of_a_cloud() -> None:
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from lightning.app.storage.opening import open_store\n"
-        "from lightning.app.storage.trees import Trees\n"
+        "from lightning.app.storage.stores.opening import open_store\n"
+        "from lightning.app.storage.trees.trees import Trees\n"
         "Trees(open_store(None, Path('x')))\n"
         "print([name for name in ('fsspec', 'pyfastcdc', 'aiohttp', 's3fs', 'asyncio') if name in sys.modules])\n"
     )

@@ -24,11 +24,11 @@ from lightning.app.errors import (
     StoreUnreachableError,
     TryAgainError,
 )
-from lightning.app.storage import arrival
-from lightning.app.storage.arrival import WINDOW
-from lightning.app.storage.remote import RemoteStore
-from lightning.app.storage.store import checksum
-from lightning.app.storage.trees import Trees
+from lightning.app.storage.stores import arrival
+from lightning.app.storage.stores.arrival import WINDOW
+from lightning.app.storage.stores.remote import RemoteStore
+from lightning.app.storage.stores.store import checksum
+from lightning.app.storage.trees.trees import Trees
 from lightning.app.testing.stores import noise
 from tests.conformance import places
 from tests.conformance.places import BadLine
@@ -274,7 +274,7 @@ class TestS3:
         places.make_bucket(s3)
         program = (
             "import os, sys\n"
-            "from lightning.app.storage.remote import RemoteStore\n"
+            "from lightning.app.storage.stores.remote import RemoteStore\n"
             "store = RemoteStore(sys.argv[1], endpoint_url=sys.argv[2])\n"
             "store.put('before', b'content')\n"
             "child = os.fork()\n"

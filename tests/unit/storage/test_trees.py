@@ -17,12 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning.app.errors import BlobConflictError, BlobNotFoundError, StorageError, UsageError
-from lightning.app.storage import putting
-from lightning.app.storage.file import FileStore
-from lightning.app.storage.manifest import FILE, FOLDER, FORMAT, LINK, Entry, Piece, Root, packed, sealed
-from lightning.app.storage.memory import MemoryStore
-from lightning.app.storage.store import checksum
-from lightning.app.storage.trees import Trees
+from lightning.app.storage.stores.file import FileStore
+from lightning.app.storage.stores.memory import MemoryStore
+from lightning.app.storage.stores.store import checksum
+from lightning.app.storage.trees import putting
+from lightning.app.storage.trees.manifest import (
+    FILE,
+    FOLDER,
+    FORMAT,
+    LINK,
+    Entry,
+    Piece,
+    Root,
+    packed,
+    sealed,
+)
+from lightning.app.storage.trees.trees import Trees
 from lightning.app.testing.stores import Enough, noise
 
 
@@ -234,8 +244,8 @@ class TestWhatIsSent:
         program = (
             "import os, signal, sys\n"
             "from pathlib import Path\n"
-            "from lightning.app.storage.file import FileStore\n"
-            "from lightning.app.storage.trees import Trees\n"
+            "from lightning.app.storage.stores.file import FileStore\n"
+            "from lightning.app.storage.trees.trees import Trees\n"
             "def die(done, total):\n"
             "    if done > 50_000_000: os.kill(os.getpid(), signal.SIGKILL)\n"
             "Trees(FileStore(sys.argv[1]), threads=1).put(Path(sys.argv[2]), progress=die)\n"

@@ -15,8 +15,8 @@ from lightning.app.errors import (
     StorageError,
     UsageError,
 )
-from lightning.app.storage.arrival import WINDOW
-from lightning.app.storage.store import PRIVATE, Data, Store, checksum
+from lightning.app.storage.stores.arrival import WINDOW
+from lightning.app.storage.stores.store import PRIVATE, Data, Store, checksum
 
 OpenStore = Callable[[], Store]
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from lightning.app.storage.store import DIGEST
+from lightning.app.storage.stores.store import DIGEST
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC

@@ -17,8 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.cutting import Reader, cutter, digest
-from lightning.app.storage.manifest import (
+from lightning.app.storage.stores.store import DIGEST, PRIVATE, Progress, Store, checksum, named
+from lightning.app.storage.trees.cutting import Reader, cutter, digest
+from lightning.app.storage.trees.manifest import (
     FILE,
     FOLDER,
     FORMAT,
@@ -35,7 +36,6 @@ from lightning.app.storage.manifest import (
     shown,
     tree_key,
 )
-from lightning.app.storage.store import DIGEST, PRIVATE, Progress, Store, checksum, named
 
 PACK = 1 << 24
 """Bytes after which a pack is full: large enough for an object store, small enough to have several in memory."""

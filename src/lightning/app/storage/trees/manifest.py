@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from lightning.app.errors import StorageError, UsageError
-from lightning.app.storage.cutting import LARGEST
-from lightning.app.storage.store import DIGEST
+from lightning.app.storage.stores.store import DIGEST
+from lightning.app.storage.trees.cutting import LARGEST
 
 FORMAT = 1
 FOLDER, FILE, LINK = "d", "f", "l"

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightning.app.storage.arrival import bring
-from lightning.app.storage.store import Data, Progress, Stat, Trouble, flow, length, same, valid
+from lightning.app.storage.stores.arrival import bring
+from lightning.app.storage.stores.store import Data, Progress, Stat, Trouble, flow, length, same, valid
 
 
 class MemoryStore:

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.arrival import NO_SPACE, WINDOW, Arrival, room
-from lightning.app.storage.cutting import digest
-from lightning.app.storage.manifest import FILE, FOLDER, LINK, Entry, Piece, pack_key, shown
-from lightning.app.storage.store import Progress, Store, Trouble, named
+from lightning.app.storage.stores.arrival import NO_SPACE, WINDOW, Arrival, room
+from lightning.app.storage.stores.store import Progress, Store, Trouble, named
+from lightning.app.storage.trees.cutting import digest
+from lightning.app.storage.trees.manifest import FILE, FOLDER, LINK, Entry, Piece, pack_key, shown
 
 
 class _Part(NamedTuple):

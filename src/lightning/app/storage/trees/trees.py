@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning.app.storage.arrival import Arrival
-from lightning.app.storage.getting import Getting, chunk
-from lightning.app.storage.manifest import FOLDER, Entry, Root, opened, pack_key, tree_key, unpacked
-from lightning.app.storage.putting import OLD, Putting
-from lightning.app.storage.store import Progress, Store, Trouble, checksum
+from lightning.app.storage.stores.arrival import Arrival
+from lightning.app.storage.stores.store import Progress, Store, Trouble, checksum
+from lightning.app.storage.trees.getting import Getting, chunk
+from lightning.app.storage.trees.manifest import FOLDER, Entry, Root, opened, pack_key, tree_key, unpacked
+from lightning.app.storage.trees.putting import OLD, Putting
 
 THREADS = 8
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lightning.app.errors import UsageError
-from lightning.app.storage.file import FileStore
-from lightning.app.storage.store import Store
+from lightning.app.storage.stores.file import FileStore
+from lightning.app.storage.stores.store import Store
 
 
 def open_store(url: str | None, default_folder: Path) -> Store:
@@ -29,6 +29,6 @@ def open_store(url: str | None, default_folder: Path) -> Store:
         return FileStore(unquote(urlsplit(url).path))
     if "://" not in url:
         raise UsageError(f"{url!r} is no URL of a store; write one as 's3://bucket/prefix', or name a folder")
-    from lightning.app.storage.remote import RemoteStore  # only those who have one pay for it
+    from lightning.app.storage.stores.remote import RemoteStore  # only those who have one pay for it
 
     return RemoteStore(url)

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.arrival import Arrival, bring, free_at, make_folder, room, write
-from lightning.app.storage.store import (
+from lightning.app.storage.stores.arrival import Arrival, bring, free_at, make_folder, room, write
+from lightning.app.storage.stores.store import (
     PRIVATE,
     Data,
     Progress,

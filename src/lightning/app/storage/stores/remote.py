@@ -25,8 +25,8 @@ from urllib.parse import quote, urlsplit
 
 from lightning.app.config import guess
 from lightning.app.errors import StorageError, StoreUnreachableError, UsageError
-from lightning.app.storage.arrival import bring
-from lightning.app.storage.store import (
+from lightning.app.storage.stores.arrival import bring
+from lightning.app.storage.stores.store import (
     BLOCK,
     PRIVATE,
     Data,

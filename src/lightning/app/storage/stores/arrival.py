@@ -5,7 +5,7 @@ killed process left there is found again by the next one that wants the very sam
 there; what nobody wants any more is swept by whoever comes next.
 
 A rename makes it whole for every process of the machine. Whether it is still there after a power cut is for
-those to see to who are the only ones to have it (``storage/file.py`` syncs; what is fetched can be again).
+those to see to who are the only ones to have it (``storage/stores/file.py`` syncs; what is fetched can be again).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from secrets import token_hex
 from types import TracebackType
 
 from lightning.app.errors import StorageError
-from lightning.app.storage.store import BLOCK, DIGEST, PRIVATE, Progress, Stat, Trouble, named
+from lightning.app.storage.stores.store import BLOCK, DIGEST, PRIVATE, Progress, Stat, Trouble, named
 
 WINDOW = 1 << 23  # of a blob, asked for at once
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

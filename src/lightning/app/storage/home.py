@@ -1,0 +1,96 @@
+"""Where the big things of a run are: told once by the runtime, known to every process of the run.
+
+It is kept in the environment, so that a forked work, a new Python and whatever a work starts by itself all know
+it. Outside an app there is a home too, for as long as the process lives, so that a component can be tried out by
+calling its methods.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lightning.app.storage.stores.opening import open_store
+from lightning.app.storage.stores.store import Store
+
+VARIABLE = "LIGHTNING_HOME"
+FLOW = "root"
+"""The component whose code runs in the runtime."""
+
+_SHARED = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The places of one run on this machine."""
+
+    run: str
+    folder: Path  # below the run's own folder: on the disk
+    memory: Path  # in shared memory: gone with a power cut
+    url: str | None = None  # of the app's object store; None: it is in ``folder``
+
+    @cached_property
+    def store(self) -> Store:
+        """The app's object store, where all machines of the run find what one of them has put."""
+        return open_store(
+            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / "store"
+        )
+
+    def enter(self) -> None:
+        """Be the home of this process, and of those that it starts."""
+        told = [self.run, str(self.folder), str(self.memory), self.url]
+        os.environ[VARIABLE] = json.dumps(told)
+
+
+_homes: dict[str, Home] = {}
+_component = ""
+
+
+def current() -> Home:
+    """The home of this process."""
+    told = os.environ.get(VARIABLE, "")
+    home = _homes.get(told)
+    if home is None:
+        if told:
+            run, folder, memory, url = json.loads(told)
+            home = Home(run, Path(folder), Path(memory), url)
+        else:
+            home = _of_this_process()
+        _homes[told] = home
+    return home
+
+
+def shared_memory() -> Path:
+    """The folder in shared memory in which each run of this user has its own; the disk's where there is none."""
+    above = _SHARED if os.access(_SHARED, os.W_OK) else Path(tempfile.gettempdir())
+    return above / f"lightning-{os.getuid()}"
+
+
+def component() -> str:
+    """The path of the component whose code runs in this process; empty outside an app."""
+    return _component
+
+
+def be(component: str) -> None:
+    """From here on this process runs the code of ``component``."""
+    global _component
+    _component = component
+
+
+def _of_this_process() -> Home:
+    folder = Path(tempfile.mkdtemp(prefix="lightning-"))
+    home = Home(f"process-{os.getpid()}", folder, shared_memory() / f"process-{os.getpid()}")
+    atexit.register(_leave, home, os.getpid())
+    return home
+
+
+def _leave(home: Home, process: int) -> None:
+    if os.getpid() == process:  # not in a fork of it
+        shutil.rmtree(home.folder, ignore_errors=True)
+        shutil.rmtree(home.memory, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Blobs by key: what a store is, and the stores there are."""

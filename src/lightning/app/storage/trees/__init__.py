@@ -1,0 +1,1 @@
+"""Files and folders in a store, by content."""
