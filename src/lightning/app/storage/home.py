@@ -12,18 +12,24 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.app.storage.stores.opening import open_store
-from lightning.app.storage.stores.store import Store
+if TYPE_CHECKING:
+    from lightning.app.storage.stores.store import Store
 
 VARIABLE = "LIGHTNING_HOME"
 FLOW = "root"
 """The component whose code runs in the runtime."""
 
+ORIGIN = "origin"
+"""In each run's folder in shared memory, a link to its folder on the disk."""
+
 _SHARED = Path("/dev/shm")
+_PROCESS = "process-"  # begins the name of a folder of a process that is no app's
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,15 @@ class Home:
 
     def enter(self) -> None:
         """Be the home of this process, and of those that it starts."""
+        self.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            (self.memory / ORIGIN).symlink_to(self.folder)
         told = [self.run, str(self.folder), str(self.memory), self.url]
         os.environ[VARIABLE] = json.dumps(told)
+
+    def leave(self) -> None:
+        """Leave nothing in shared memory."""
+        shutil.rmtree(self.memory, ignore_errors=True)
 
 
 _homes: dict[str, Home] = {}
@@ -83,9 +96,27 @@ def be(component: str) -> None:
     _component = component
 
 
+def before() -> Home | None:
+    """The home that this process had before its app had one, if it kept anything there."""
+    return _homes.get("")
+
+
+def sweep() -> None:
+    """Free the shared memory of runs that are gone, and of processes that ended without an app."""
+    try:
+        entries = list(os.scandir(shared_memory()))
+    except OSError:  # nothing was ever kept there
+        return
+    for entry in entries:
+        of_process = entry.name.startswith(_PROCESS)
+        kept = f"/proc/{entry.name.removeprefix(_PROCESS)}" if of_process else os.path.join(entry.path, ORIGIN)
+        if not os.path.exists(kept):  # for the link: what it leads to
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
 def _of_this_process() -> Home:
-    folder = Path(tempfile.mkdtemp(prefix="lightning-"))
-    home = Home(f"process-{os.getpid()}", folder, shared_memory() / f"process-{os.getpid()}")
+    folder, name = Path(tempfile.mkdtemp(prefix="lightning-")), f"{_PROCESS}{os.getpid()}"
+    home = Home(name, folder, shared_memory() / name)
     atexit.register(_leave, home, os.getpid())
     return home
 
@@ -93,4 +124,4 @@ def _of_this_process() -> Home:
 def _leave(home: Home, process: int) -> None:
     if os.getpid() == process:  # not in a fork of it
         shutil.rmtree(home.folder, ignore_errors=True)
-        shutil.rmtree(home.memory, ignore_errors=True)
+        home.leave()

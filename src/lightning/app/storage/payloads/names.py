@@ -1,0 +1,32 @@
+"""The names of payloads, and finding them in what the journal writes.
+
+A name says by its beginning what it is, so that whoever looks for references needs no key to how values are packed:
+a name that is nowhere in the rows of the history, nor in the snapshot before them, is of no use to anybody.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+MARK = b"lp-"
+_NAME = re.compile(rb"lp-[0-9a-f]{32}")
+
+
+def new_name() -> str:
+    """A name that nothing else has."""
+    return f"lp-{secrets.token_hex(16)}"
+
+
+def valid(name: str) -> bool:
+    """Whether it can be the name of a payload, and so of a file."""
+    return _NAME.fullmatch(name.encode()) is not None
+
+
+def names_in(data: bytes) -> set[str]:
+    """The payloads that are mentioned.
+
+    >>> names_in(b"the payload lp-" + b"0" * 32)
+    {'lp-00000000000000000000000000000000'}
+    """
+    return {name.decode() for name in _NAME.findall(data)} if MARK in data else set()
