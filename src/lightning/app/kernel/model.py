@@ -316,11 +316,13 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
     if life.running is not None and life.running.number == fact.number:
         call = life.running
         life.running = None
-    elif fact.again:
-        call = next(each for each in life.latest.values() if each.number == fact.number)
     else:
-        call = next(each for each in life.queue if each.number == fact.number)
-        life.queue.remove(call)
+        call = next(each for each in (*life.queue, *life.latest.values()) if each.number == fact.number)
+        if call.phase is Phase.WAITING:
+            life.queue.remove(call)
+        elif call.phase is Phase.SUCCEEDED:  # it had returned, but what it made was lost
+            life.successes -= 1
+            call.value = None
     life.idle_since = at
     call.failure = fact.failure
     if fact.died:

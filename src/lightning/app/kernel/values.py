@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
@@ -29,6 +29,7 @@ DEEPEST = 64
 TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN = range(1, 8)
 MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = range(8, 16)
 
+_OF_PARTS = frozenset({TUPLE, SET, FROZENSET, RECORD, PAIRS, REGISTERED})  # packed in turn
 _ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
 SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
 _LOW, _HIGH = -(2**63), 2**64
@@ -492,6 +493,22 @@ def _unpack_pickled(packed: Ext, depth: int) -> Pickled:
             "an argument that only a work may open has a text for its key and bytes for itself"
         )
     return Pickled(key, data)
+
+
+def registered(packed: Any, tag: str) -> Iterator[Any]:
+    """What ``to_plain`` gave of each value of the registered kind ``tag`` in a packed value, however deep."""
+    kind = type(packed)
+    if kind is list:
+        for each in packed:
+            yield from registered(each, tag)
+    elif kind is dict:
+        yield from registered(list(packed.values()), tag)
+    elif kind is Ext and packed.code in _OF_PARTS:
+        parts = _parts(packed)
+        if packed.code == REGISTERED and parts[0] == tag:
+            yield parts[1]
+        else:
+            yield from registered(parts, tag)
 
 
 def _resolve(name: str) -> type | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
@@ -22,6 +22,14 @@ CRASHES = frozenset({"WorkDied", "Interrupted"})
 
 NEVER = 2**63 - 1
 """The number of a message that no host can have seen."""
+
+
+class Lost(NamedTuple):
+    """A call that had returned, but something that it made has not outlived the machine."""
+
+    path: str
+    call: Call
+    why: str
 
 
 class Works:
@@ -47,9 +55,14 @@ class Works:
 
     # -- the tree ---------------------------------------------------------------------------------
 
-    def begin_epoch(self) -> None:
-        """Start or resume: what ran when the last epoch ended goes back to the queue or fails, by ``on_crash``."""
+    def begin_epoch(self, lost: Iterable[Lost] = ()) -> None:
+        """Start or resume: what ran when the last epoch ended goes back to the queue or fails, by ``on_crash``.
+
+        So does what had returned, but what it made is ``lost``.
+        """
         self.ledger.enter(f.EpochBegan(self.ledger.model.epoch + 1))
+        for path, call, why in lost:
+            self._broken_off(path, self.ledger.model.works[path], call, why)
         for path, life in self.ledger.model.works.items():
             if life.running is not None:
                 self._interrupted(path, life, life.running)
@@ -171,8 +184,11 @@ class Works:
 
     def _interrupted(self, path: str, life: WorkLife, call: Call) -> None:
         """The whole run was killed while the call ran: not the call's fault, so it is no death of its process."""
+        self._broken_off(path, life, call, "the run was interrupted while this call ran")
+
+    def _broken_off(self, path: str, life: WorkLife, call: Call, why: str) -> None:
         again = life.options.on_crash == "rerun"
-        reason = "the run was interrupted while this call ran" + ("" if again else ", and on_crash is 'fail'")
+        reason = why + ("" if again else ", and on_crash is 'fail'")
         self.ledger.enter(f.CallFailed(path, 0, call.number, f.Failure("Interrupted", reason), again))
 
     def exited(self, path: str, incarnation: int, reason: str) -> None:

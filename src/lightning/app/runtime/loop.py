@@ -39,12 +39,14 @@ from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.snapshot import dump
 from lightning.app.kernel.works import Works
 from lightning.app.runtime.clock import Clock, SystemClock
+from lightning.app.runtime.keeper import Keeper
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.passbook import Passbook
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
+from lightning.app.storage.payloads.names import MARK
 
 HEARTBEAT = 0.1
 PATIENCE = 64
@@ -80,6 +82,7 @@ class Runtime:
         until_idle: bool = False,
         drop_unfit: bool = False,
         mask: Callable[[str], str] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.app = app
         self.root: Component = app.root
@@ -87,6 +90,7 @@ class Runtime:
         self.journal = journal
         self.clock = clock or SystemClock()
         self.log = log or Log(app.log_level)
+        self.keeper = keeper or Keeper(self.log)
         self.until_idle = until_idle
         self.inbox: deque[Event] = deque()
         self.selector = selectors.DefaultSelector()
@@ -141,7 +145,7 @@ class Runtime:
         self.tree.join()
         for line in self.tree.told:
             self.log.info(line)
-        self.works.begin_epoch()
+        self.works.begin_epoch(self.keeper.lost(self.model))
         self.performer.epoch = self.model.epoch
         self._close_turn(now=True)
         self._next_beat = self.clock.monotonic()
@@ -168,7 +172,7 @@ class Runtime:
 
     def turn(self, timeout: float | None) -> None:
         """Drain, decide, passes, commit, send, acknowledge."""
-        if self.journal.due:
+        if self.journal.due or self.keeper.due:
             self._busy_turns += 1
             if timeout != 0 or self._busy_turns > BUSY_TURNS:
                 self._snapshot()
@@ -190,6 +194,7 @@ class Runtime:
         self.ledger.enter(f.Ended(self.ended.code, self.ended.reason, self.ended.message))
         self._close_turn(now=True)
         self._snapshot()  # so that whoever looks at the run sees at once how it ended
+        self.keeper.finish()
         return self.ended.code
 
     @property
@@ -443,7 +448,10 @@ class Runtime:
             book = self._passbook
             if book.idled or book.went_on is not None:
                 book.head(facts)
-            self.journal.append(self.ledger.at, f.encode_turn(facts))
+            row = f.encode_turn(facts)
+            turn = self.journal.append(self.ledger.at, row)
+            if MARK in row:
+                self.keeper.note(turn, row)
             if not self._uncommitted:
                 self._uncommitted = True
                 self._commit_by = self.clock.monotonic() + COMMIT_WITHIN
@@ -468,9 +476,11 @@ class Runtime:
             model = dump(self.model if not self.passes.undone else self._journaled())
         except StateValueError:  # changed behind the back of its container: the journal knows nothing of it
             model = dump(self._journaled())
+        turn = self.journal.last
         self.journal.snapshot(model)
         self._uncommitted = True
         self._close_turn(now=True)
+        self.keeper.look(turn, model, self.journal.first)
 
     def _journaled(self) -> Model:
         """The model as the journal has it, up to the last turn."""

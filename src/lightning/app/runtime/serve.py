@@ -35,12 +35,14 @@ from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.runtime import loader
 from lightning.app.runtime.aside import Aside
+from lightning.app.runtime.keeper import Keeper
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 from lightning.app.runtime.past import fork
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
+from lightning.app.storage.home import Home, shared_memory
 
 PORT = 7501
 SWEPT = 20
@@ -96,13 +98,15 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     else:
         opened = _to_resume(runs, options, interrupted)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
+    home = Home(opened.id, opened.folder, shared_memory() / opened.id, config.storage)
+    home.enter()
     place = None
     try:
         if options.resume is not None:
             _say_changes(opened, options, log)
         place = _Place(app, opened, options)
         place.keep_output(config.runs.output)
-        code, reason = _run(app, options, module, opened, place, log, config)
+        code, reason = _run(app, options, module, opened, place, log, config, home)
         opened.note_end(code, reason)
         return code
     except StoppedEarly:
@@ -121,9 +125,18 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
 
 
 def _run(
-    app: LightningApp, options: Options, module: str, opened: Run, place: _Place, log: Log, config: Config
+    app: LightningApp,
+    options: Options,
+    module: str,
+    opened: Run,
+    place: _Place,
+    log: Log,
+    config: Config,
+    home: Home,
 ) -> tuple[int, str]:
     journal: Journal
+    keeper = Keeper(log, home, history=options.durability != "off")
+    keeper.take_over()
     if options.durability == "off":
         journal = MemoryJournal(keep=False)
     else:
@@ -142,10 +155,13 @@ def _run(
         until_idle=options.until_idle,
         drop_unfit=options.drop_unfit,
         mask=Mask(options.secrets.values()) if options.secrets else None,
+        keeper=keeper,
     )
     runtime.performer.app_file = options.path
     runtime.performer.app_module = module
     runtime.start()
+    if options.resume is not None or options.fork is not None:
+        keeper.resume(opened.journal_path)
     say(STARTED.format(url=url) if url else STARTED_UNSEEN)
     place.take_over()
     if options.started is not None:

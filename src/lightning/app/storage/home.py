@@ -44,6 +44,8 @@ class Home:
     @cached_property
     def store(self) -> Store:
         """The app's object store, where all machines of the run find what one of them has put."""
+        from lightning.app.storage.stores.opening import open_store  # most runs need none
+
         return open_store(
             f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / "store"
         )
@@ -109,7 +111,9 @@ def sweep() -> None:
         return
     for entry in entries:
         of_process = entry.name.startswith(_PROCESS)
-        kept = f"/proc/{entry.name.removeprefix(_PROCESS)}" if of_process else os.path.join(entry.path, ORIGIN)
+        kept = (
+            f"/proc/{entry.name.removeprefix(_PROCESS)}" if of_process else os.path.join(entry.path, ORIGIN)
+        )
         if not os.path.exists(kept):  # for the link: what it leads to
             shutil.rmtree(entry.path, ignore_errors=True)
 
