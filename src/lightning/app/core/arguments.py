@@ -11,12 +11,18 @@ import inspect
 import pickle
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from lightning.app.errors import CallError, StateValueError
+from msgspec.msgpack import Ext
+
+from lightning.app.errors import CallError, PickleError, StateValueError
 from lightning.app.kernel.size import LARGEST_VALUE, size_if_large
-from lightning.app.kernel.values import Pickled, canonical, encode, pack
+from lightning.app.kernel.values import CARRIED, PICKLED, Pickled, canonical, encode, pack, unpack
 
+LARGE = 256 << 10
+"""Bytes of an argument from which on it does not travel in the message, but by pointer."""
+
+_BY_VALUE = "value:"  # begins the key of what is a state value, and large
 _PLAIN = frozenset({type(None), bool, bytes})
 _SMALL = 2**63
 
@@ -40,6 +46,19 @@ class Keyed:
         return f"Keyed({type(self.obj).__name__}, key={self.key!r})"
 
 
+class Deferred(NamedTuple):
+    """An argument of which only the key is known yet. What it costs to pack it is spent on new calls only."""
+
+    key: str
+    value: Any
+
+
+Carry = Callable[[str, Any], Any]
+"""Makes a large argument a packed pointer: given its key and itself."""
+
+Packed = tuple[list[Any], dict[str, Any]]
+
+
 class Arguments:
     """How the arguments of one ``run`` function are read."""
 
@@ -57,6 +76,13 @@ class Arguments:
         self, where: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[bytes, list[Any], dict[str, Any]]:
         """The key, and the packed positional and keyword arguments."""
+        key, packed, named, deferred = self.recognise(where, args, kwargs)
+        return key, *(self.settle(where, packed, named) if deferred else (packed, named))
+
+    def recognise(
+        self, where: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, list[Any], dict[str, Any], bool]:
+        """The key, the packed arguments, and whether some of these are ``Deferred``: to be settled for a new call."""
         if not kwargs and self.plain and len(args) == len(self.names):
             for value in args:
                 kind = type(value)
@@ -68,9 +94,8 @@ class Arguments:
             else:  # the common case: a few plain values, for which the encoding is canonical
                 packed = list(args)
                 told = encode(packed)
-                if len(told) > LARGEST_VALUE:
-                    raise self._too_large(where, packed, {})
-                return _digest(b"0" + told), packed, {}
+                if len(told) <= LARGE:
+                    return _digest(b"0" + told), packed, {}, False
             named: dict[str, Any] = {}
         else:
             try:
@@ -81,14 +106,46 @@ class Arguments:
             args, named = bound.args, bound.kwargs
         packed = [self._pack(where, self._name(position), value) for position, value in enumerate(args)]
         packed_named = {name: self._pack(where, name, value) for name, value in named.items()}
-        if size_if_large([packed, packed_named]):
+        stands = [_standing_for(value) for value in packed]
+        stands_named = {name: _standing_for(value) for name, value in packed_named.items()}
+        told = b"1" + canonical([stands, stands_named]) if stands_named else b"0" + canonical(stands)
+        if len(told) > LARGEST_VALUE:
             raise self._too_large(where, packed, packed_named)
-        told = b"1" + canonical([packed, packed_named]) if packed_named else b"0" + canonical(packed)
-        return _digest(told), packed, packed_named
+        deferred = any(type(value) is Deferred for value in (*packed, *packed_named.values()))
+        return _digest(told), packed, packed_named, deferred
+
+    def settle(
+        self, where: str, packed: list[Any], named: dict[str, Any], carry: Carry | None = None
+    ) -> Packed:
+        """What was deferred, packed. Large ones are carried; without ``carry``, all must fit into one message."""
+
+        def settled(name: str, value: Any) -> Any:
+            if type(value) is not Deferred:
+                return value
+            if carry is not None and _is_large(value):
+                return self._carried(where, name, value, carry)
+            if value.key.startswith(_BY_VALUE):
+                return pack(value.value, name)
+            data = _pickle(where, name, value.value)
+            if carry is not None and len(data) > LARGE:
+                return self._carried(where, name, value, carry)
+            return pack(Pickled(value.key, data))
+
+        ready = [settled(self._name(position), value) for position, value in enumerate(packed)]
+        ready_named = {name: settled(name, value) for name, value in named.items()}
+        if size_if_large([ready, ready_named]):
+            raise self._too_large(where, ready, ready_named)
+        return ready, ready_named
+
+    def _carried(self, where: str, name: str, value: Deferred, carry: Carry) -> Any:
+        try:
+            return carry(value.key, value.value)
+        except PickleError as err:
+            raise CallError(f"{where}.run: argument {name} cannot be pickled: {err}") from err
 
     def _too_large(self, where: str, packed: list[Any], named: dict[str, Any]) -> CallError:
-        sizes = {self._name(position): len(encode(value)) for position, value in enumerate(packed)}
-        sizes |= {name: len(encode(value)) for name, value in named.items()}
+        sizes = {self._name(position): _size(value) for position, value in enumerate(packed)}
+        sizes |= {name: _size(value) for name, value in named.items()}
         largest = max(sizes, key=sizes.__getitem__)
         return CallError(
             f"{where}.run: argument {largest} is of {sizes[largest] / 1e6:.1f} MB, and all that a call is given may "
@@ -105,17 +162,36 @@ class Arguments:
 
     def _pack(self, where: str, name: str, value: Any) -> Any:
         if isinstance(value, Keyed):
-            return pack(Pickled(f"keyed:{value.key}", _pickle(where, name, value.obj)))
+            return Deferred(f"keyed:{value.key}", value.obj)
         content = _content(value)
         if content is not None:
-            return pack(Pickled(content, _pickle(where, name, value)))
+            return Deferred(content, value)
         try:
-            return pack(value, name)
+            packed = pack(value, name)
         except StateValueError as err:
             remedy = "pass the attributes it needs, not the component itself"
             if not hasattr(type(value), "_kind"):
                 remedy = "pass it as L.Keyed(obj, key=...), with a key that says when two calls are the same"
             raise CallError(f"{where}.run: argument {err}; {remedy}") from None
+        if size_if_large(packed, LARGE) and not (
+            type(packed) is Ext and packed.code in (PICKLED, CARRIED)
+        ):
+            return Deferred(f"{_BY_VALUE}{_digest(canonical(packed)).hex()}", unpack(packed))
+        return packed
+
+
+def _standing_for(value: Any) -> Any:
+    """What a call is recognised by: of what is deferred the key alone."""
+    return pack(Pickled(value.key, b"")) if type(value) is Deferred else value
+
+
+def _is_large(value: Deferred) -> bool:
+    """Whether this is told without packing it."""
+    return value.key.startswith(_BY_VALUE) or getattr(value.value, "nbytes", 0) > LARGE
+
+
+def _size(value: Any) -> int:
+    return getattr(value.value, "nbytes", 0) if type(value) is Deferred else len(encode(value))
 
 
 class _Source(str):

@@ -50,7 +50,7 @@ from lightning.app.kernel.messages import (
     ToHost,
     Write,
 )
-from lightning.app.kernel.values import Pickled, pack, unpack
+from lightning.app.kernel.values import Carried, Pickled, pack, unpack
 
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
@@ -225,7 +225,9 @@ def _by_user(code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _opened(value: Any) -> Any:
-    return pickle.loads(value.data) if type(value) is Pickled else value
+    if type(value) is Pickled:
+        return pickle.loads(value.data)
+    return value.payload.value if type(value) is Carried else value
 
 
 def _told(error: BaseException, where: str) -> tuple[str, str, str]:

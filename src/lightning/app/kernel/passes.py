@@ -6,6 +6,7 @@ finished. What it wrote until then is kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightning.app.kernel import facts as f
@@ -22,6 +23,8 @@ OWN_PASSES = 16
 
 TOGETHER = "\x1f"
 """Between the ticks under which a call was made; a schedule's user_key may hold anything that can be typed."""
+
+Settle = Callable[[], tuple[list[Any], dict[str, Any]]]
 
 _NOTHING = object()
 
@@ -104,8 +107,18 @@ class Passes:
 
     # -- requests of the flow ---------------------------------------------------------------------
 
-    def call(self, path: str, key: bytes, args: list[Any], kwargs: dict[str, Any]) -> Call | None:
-        """The call's record, finished or not. None: this very pass has cancelled it."""
+    def call(
+        self,
+        path: str,
+        key: bytes,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        settle: Settle | None = None,
+    ) -> Call | None:
+        """The call's record, finished or not. None: this very pass has cancelled it.
+
+        ``settle`` gives the arguments of a call that is new, where it costs something to have them.
+        """
         life = self.model.works[path]
         if not life.options.cache_calls:
             base = (path, key)
@@ -128,6 +141,8 @@ class Passes:
             return None
         else:
             tick = self._tick_for(path) if self._ticks else ""
+        if settle is not None:
+            args, kwargs = settle()
         self.ledger.enter(f.Called(path, self.model.calls + 1, key, args, kwargs, tick))
         self.works.touch(path)
         return life.latest[key]

@@ -1,7 +1,7 @@
 """State values, and their packed form: what msgpack can carry, with everything else in tagged extensions.
 
-Packing validates and copies. Unpacking builds fresh containers; it never imports and never unpickles: a class
-that a value names is looked up among what the app has imported, and checked.
+Packing validates and copies. Unpacking builds fresh containers; it imports nothing of the app's and never unpickles:
+a class that a value names is looked up among what the app has imported, and checked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
+from importlib import import_module
 from math import copysign
 from operator import eq, ne
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -28,8 +29,9 @@ DEEPEST = 64
 
 TUPLE, SET, FROZENSET, INTEGER, MOMENT, DAY, SPAN = range(1, 8)
 MEMBER, PATH, RECORD, PAIRS, PICKLED, REGISTERED, CLOCK, TEXT = range(8, 16)
+CARRIED = 16
 
-_OF_PARTS = frozenset({TUPLE, SET, FROZENSET, RECORD, PAIRS, REGISTERED})  # packed in turn
+_OF_PARTS = frozenset({TUPLE, SET, FROZENSET, RECORD, PAIRS, REGISTERED, CARRIED})  # packed in turn
 _ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
 SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
 _LOW, _HIGH = -(2**63), 2**64
@@ -46,6 +48,16 @@ class Pickled(NamedTuple):
 
     key: str
     data: bytes
+
+    def __repr__(self) -> str:
+        return f"Keyed(..., key={self.key!r})"
+
+
+class Carried(NamedTuple):
+    """An argument that is too large for a message: its payload, which a work opens. ``key`` identifies it."""
+
+    key: str
+    payload: Any
 
     def __repr__(self) -> str:
         return f"Keyed(..., key={self.key!r})"
@@ -95,12 +107,18 @@ class _Kind(NamedTuple):
 
 _kinds: dict[str, _Kind] = {}
 _tags: dict[type, str] = {}
+_modules: dict[str, str] = {}
 
 
 def register(tag: str, cls: type, to_plain: Callable[[Any], Any], from_plain: Callable[[Any], Any]) -> None:
     """Let instances of ``cls`` be state values. ``to_plain`` gives a value that can be packed."""
     _kinds[tag] = _Kind(cls, to_plain, from_plain)
     _tags[cls] = tag
+
+
+def provide(tag: str, module: str) -> None:
+    """Values of the kind ``tag`` need this module of ours, which registers it when the first one arrives."""
+    _modules[tag] = module
 
 
 # -- packing --------------------------------------------------------------------------------------
@@ -343,6 +361,7 @@ _LEAVES: dict[type, _Packer] = {
     time: lambda value, above: _pack_moment(value, CLOCK),
     timedelta: lambda value, above: Ext(SPAN, _encode([value.days, value.seconds, value.microseconds])),
     Pickled: lambda value, above: Ext(PICKLED, _encode([value.key, value.data])),
+    Carried: lambda value, above: Ext(CARRIED, _encode([value.key, _pack(value.payload, above)])),
     Unresolved: lambda value, above: value.packed,
 }
 _CONTAINERS: dict[type, _Packer] = {
@@ -482,6 +501,8 @@ def _unpack_pairs(packed: Ext, depth: int) -> dict[Any, Any]:
 
 def _unpack_registered(packed: Ext, depth: int) -> Any:
     tag, plain = _parts(packed)
+    if tag not in _kinds and tag in _modules:
+        import_module(_modules[tag])
     kind = _kinds.get(tag)
     return Unresolved(tag, packed) if kind is None else kind.from_plain(_unpack(plain, depth))
 
@@ -493,6 +514,13 @@ def _unpack_pickled(packed: Ext, depth: int) -> Pickled:
             "an argument that only a work may open has a text for its key and bytes for itself"
         )
     return Pickled(key, data)
+
+
+def _unpack_carried(packed: Ext, depth: int) -> Carried:
+    key, payload = _parts(packed)
+    if type(key) is not str:
+        raise ProtocolError("an argument that is carried has a text for its key")
+    return Carried(key, _unpack(payload, depth))
 
 
 def registered(packed: Any, tag: str) -> Iterator[Any]:
@@ -534,6 +562,7 @@ _UNPACKERS: dict[int, Callable[[Ext, int], Any]] = {
     RECORD: _unpack_record,
     PAIRS: _unpack_pairs,
     PICKLED: _unpack_pickled,
+    CARRIED: _unpack_carried,
     REGISTERED: _unpack_registered,
     TEXT: lambda packed, depth: bytes(packed.data).decode("utf-8", "surrogatepass"),
 }
@@ -560,8 +589,8 @@ def decode(data: bytes) -> Any:
 def canonical(packed: Any) -> bytes:
     """Bytes that are equal exactly for equal values of equal kinds: dictionaries and sets are sorted.
 
-    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` only the key
-    counts.
+    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` or
+    ``Carried`` only the key counts.
     """
     try:
         return _encode(_canonical(packed))
@@ -578,7 +607,7 @@ def _canonical(packed: Any) -> Any:
     if kind is dict:
         return _canonical_pairs(packed.items())
     if kind is Ext:
-        if packed.code == PICKLED:
+        if packed.code in (PICKLED, CARRIED):  # however it travels, it is the same
             key, _ = _parts(packed)
             return Ext(PICKLED, _encode(key))
         if packed.code == PAIRS:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from types import CodeType
 from typing import Any
@@ -28,6 +29,7 @@ from lightning.app.kernel.model import StatusRow
 from lightning.app.kernel.passes import Passes, result
 from lightning.app.kernel.schedule import Schedule
 from lightning.app.kernel.size import FIXED
+from lightning.app.kernel.values import Carried, pack
 from lightning.app.runtime.tree import bind, made, origin_of, same_origin
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -118,8 +120,10 @@ class Mirror:
     def run(self, work: LightningWork, /, *args: Any, **kwargs: Any) -> Any:
         self._check(work)
         path = work._path
-        key, packed, named = arguments_of(type(work).run).bind(path, args, kwargs)
-        call = self.passes.call(path, key, packed, named)
+        arguments = arguments_of(type(work).run)
+        key, packed, named, deferred = arguments.recognise(path, args, kwargs)
+        settle = partial(arguments.settle, path, packed, named, carried) if deferred else None
+        call = self.passes.call(path, key, packed, named, settle)
         if call is None:
             return None
         if call.story[-1] in FINISHED:
@@ -228,3 +232,10 @@ class Deleted(Plain):
 
 
 DELETED = Deleted()
+
+
+def carried(key: str, value: Any) -> Any:
+    """A large argument, packed as a pointer to it."""
+    from lightning.app.storage.payload import Payload  # most runs have none
+
+    return pack(Carried(key, Payload(value)))
