@@ -135,6 +135,16 @@ def test_a_point_that_is_none_is_refused_with_what_there_is(run: str, lightning:
     assert len(json.loads(lightning("list", "runs", "--json").stdout)) == 1
 
 
+@pytest.mark.parametrize("command", ["fork", "replay"])
+def test_an_app_whose_file_is_gone_is_to_be_named(
+    command: str, run: str, lightning: Lightning, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").unlink()
+    said = lightning(command, run, code=3).stderr
+    assert f"run {run} was one of app.py, which is not there any more" in said
+    assert f"Name the app's file: lightning {command} {run} app.py" in said
+
+
 def test_tail_and_since_choose_the_latest(run: str, lightning: Lightning) -> None:
     whole = lightning("history", run).stdout.splitlines()
     assert lightning("history", run, "--tail", 2).stdout.splitlines() == whole[-2:]

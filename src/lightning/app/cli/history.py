@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from lightning.app.cli.runs import HELP, Moment, as_json, complete_run, runs_dir
+from lightning.app.cli.runs import Moment, as_json, complete_run, runs_dir
 from lightning.app.config import guess
 from lightning.app.errors import NotFoundError
 from lightning.app.journal.runs import Runs
 from lightning.app.journal.sqlite import SqliteJournal, SqliteReader
 
 
-@click.command("history", context_settings=HELP)
+@click.command("history")
 @click.argument("run", shell_complete=complete_run)
 @click.argument("about", metavar="[COMPONENT[.ATTRIBUTE]]", default="")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N events.")

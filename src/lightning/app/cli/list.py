@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lightning.app.cli import Group
-from lightning.app.cli.runs import HELP, as_json, runs_dir, sized, spanned, table, written
+from lightning.app.cli.runs import as_json, runs_dir, sized, spanned, table, written
 from lightning.app.journal.runs import Run, Runs
 
 list_ = Group(
@@ -20,7 +20,7 @@ list_ = Group(
 )
 
 
-@click.command("runs", context_settings=HELP)
+@click.command("runs")
 @runs_dir
 @as_json("Print an array of objects.")
 def list_runs(runs_dir: Path, as_json: bool) -> None:

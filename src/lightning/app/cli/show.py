@@ -16,7 +16,7 @@ import msgspec
 from lightning.app.cli import Group
 from lightning.app.cli.list import outline
 from lightning.app.cli.points import At, show_past
-from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir, sized, spanned, table, written
+from lightning.app.cli.runs import as_json, complete_run, runs_dir, sized, spanned, table, written
 from lightning.app.errors import JournalError
 from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run, Runs
@@ -32,7 +32,7 @@ show = Group(
 )
 
 
-@click.command("run", context_settings=HELP)
+@click.command("run")
 @click.argument("run_id", metavar="[RUN]", required=False, shell_complete=complete_run)
 @click.option("--at", type=At(), metavar="TURN|TIME", help="Show the state of everything at that point.")
 @runs_dir
