@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from lightning.app.cli import Group
-from lightning.app.cli.list import outline
+from lightning.app.cli.listing import outline
 from lightning.app.cli.points import At, show_past
 from lightning.app.cli.runs import as_json, complete_run, runs_dir, sized, spanned, table, written
 from lightning.app.errors import JournalError

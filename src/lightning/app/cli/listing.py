@@ -13,9 +13,9 @@ from lightning.app.cli import Group
 from lightning.app.cli.runs import as_json, runs_dir, sized, spanned, table, written
 from lightning.app.journal.runs import Run, Runs
 
-list_ = Group(
+listing = Group(
     "list",
-    {"runs": ("lightning.app.cli.list:list_runs", "The runs of this folder: lightning list runs")},
+    {"runs": ("lightning.app.cli.listing:list_runs", "The runs of this folder: lightning list runs")},
     help="What there is.",
 )
 
