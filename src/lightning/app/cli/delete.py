@@ -20,7 +20,7 @@ delete = Group(
 
 
 @click.command("run")
-@click.argument("runs", metavar="RUN...", nargs=-1, shell_complete=complete_run)
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
 @click.option("--older-than", type=Span(), metavar="SPAN", help="Those that ended longer ago, such as 30d.")
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Those beyond the newest N.")
 @runs_dir

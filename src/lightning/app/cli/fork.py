@@ -31,7 +31,7 @@ def fork(context: click.Context, /, run: str, file: str | None, at: Point | None
     lightning fork 20261121-061530-k7q2 --at "10m ago" edited.py --open-ui=false
 
     RUN stays as it is and may be live. The new run has its state and its finished calls, and goes on as a
-    resumed run does. All options of `lightning run app` can be given.
+    resumed run does. All options of `lightning run app` can be given, but --resume and --like.
     """
     opened = Runs(options["runs_dir"]).find(run)
     with closing(SqliteJournal.reader(opened.journal_path)) as journal:
