@@ -24,7 +24,7 @@ from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
 from lightning.app.core.flow import LightningFlow, PassEnds
-from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.tracebacks import OUR_FOLDER, user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.errors import EngineError, JournalError, StateValueError
@@ -59,8 +59,6 @@ BUSY_TURNS = 1000
 SPIN = 100e-6
 """Seconds to look for an answer before going to sleep, when the last one came as quickly."""
 SPINS = len(os.sched_getaffinity(0)) > 1
-
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class Runtime:
@@ -425,7 +423,7 @@ class Runtime:
             if began > 0 and began != named and time.monotonic() - began > SLOW_PASS:
                 named = began
                 frame = sys._current_frames().get(main or 0)
-                while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+                while frame is not None and frame.f_code.co_filename.startswith(OUR_FOLDER):
                     frame = frame.f_back
                 at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
                 self.log.warning(
@@ -513,7 +511,7 @@ class Runtime:
         self._signal = number
         if self.mirror.in_pass:
             over = self.mirror.interrupt(f"stopped by {signal.Signals(number).name}")
-            if frame is None or not frame.f_code.co_filename.startswith(_HERE):
+            if frame is None or not frame.f_code.co_filename.startswith(OUR_FOLDER):
                 raise over  # out of the user's code; code of ours goes on, and the next request raises it
 
     def _woken(self) -> None:

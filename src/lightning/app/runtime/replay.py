@@ -23,6 +23,7 @@ from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
 from lightning.app.core.flow import LightningFlow, PassEnds
+from lightning.app.core.tracebacks import OUR_FOLDER
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import LightningError, UsageError
 from lightning.app.journal.journal import Reader, Turn
@@ -50,7 +51,6 @@ LONGEST_WAIT = 60.0
 LONGEST_SPIN = 10.0
 """The same where it does not sleep meanwhile, in real seconds."""
 
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 Build = Callable[[], LightningApp]
 """Makes the app anew, as a new process would."""
@@ -454,7 +454,7 @@ class Replay:
     def _where(self) -> str:
         """The line of the user's code that is at it, or at which the pass has ended."""
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        while frame is not None and frame.f_code.co_filename.startswith(OUR_FOLDER):
             if frame.f_code is Replay._pass.__code__:
                 break
             frame = frame.f_back
@@ -474,7 +474,7 @@ def _place_of(err: BaseException) -> str:
     """The user's line that raised, the deepest."""
     at, found = err.__traceback__, ""
     while at is not None:
-        if not at.tb_frame.f_code.co_filename.startswith(_HERE):
+        if not at.tb_frame.f_code.co_filename.startswith(OUR_FOLDER):
             found = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
         at = at.tb_next
     return found
