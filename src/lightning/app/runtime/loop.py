@@ -13,10 +13,11 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from types import FrameType
 from typing import Any
 
@@ -216,11 +217,11 @@ class Runtime:
 
     def _tell_time(self) -> None:
         """The time of this turn. A clock that was set since the last one has not let time go by."""
-        now, monotonic = self.clock.now(), self.clock.monotonic()
-        jump = now - self.ledger.at - (monotonic - self._told_at)
+        now, told_at = self.clock.now(), self.clock.monotonic()
+        jump = now - self.ledger.at - (told_at - self._told_at)
         if abs(jump) > CLOCK_SET:
             self.works.clock_set(jump)
-        self.ledger.at, self._told_at = now, monotonic
+        self.ledger.at, self._told_at = now, told_at
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -350,14 +351,14 @@ class Runtime:
         if began >= self._next_beat:
             self._beat = True
         for _ in range(PASSES_A_TURN):
-            if self.works.ending or not (self._beat or self.ledger.fresh or self.passes.wants_another()):
+            by_change = self.ledger.fresh or self.passes.wants_another()
+            if self.works.ending or not (self._beat or by_change):
                 return
-            by_clock = self._beat and not self.ledger.fresh and not self.passes.wants_another()
             self._pass()
             now = self.clock.monotonic()
             self._next_beat = now + HEARTBEAT
             self._passbook.took = now - began
-            if by_clock and self.until_idle and self._idle():
+            if not by_change and self.until_idle and self._idle():
                 self.works.end(0, "stopped")
             if now - began > PASSES_SECONDS:
                 return
@@ -413,14 +414,11 @@ class Runtime:
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
-        import sys
-        import time
-
         main = threading.main_thread().ident
         named = 0.0
         while self.pass_began >= 0:
             began = self.pass_began
-            if began > 0 and began != named and time.monotonic() - began > SLOW_PASS:
+            if began > 0 and began != named and monotonic() - began > SLOW_PASS:
                 named = began
                 frame = sys._current_frames().get(main or 0)
                 while frame is not None and frame.f_code.co_filename.startswith(OUR_FOLDER):
@@ -430,7 +428,7 @@ class Runtime:
                     f"{self.root.name}.run has been going on for {SLOW_PASS:g} s{at}: while it does, nothing else "
                     "is decided; put what takes long into a work"
                 )
-            time.sleep(1.0)
+            sleep(1.0)
 
     # -- the end of a turn ------------------------------------------------------------------------
 
@@ -482,10 +480,10 @@ class Runtime:
         failure = ending.failure
         if failure is not None:
             where = f"{ending.work}: " if ending.work else ""
-            text = failure.traceback or f"{failure.kind}: {failure.message}\n"
-            self.log.error(
-                f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}"
+            text = (
+                f"failed\n{failure.traceback}" if failure.traceback else f"{failure.kind}: {failure.message}"
             )
+            self.log.error(f"{where}{text.rstrip()}")
         elif ending.message:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()
