@@ -36,9 +36,9 @@ from lightning.app.kernel.snapshot import load
 from lightning.app.kernel.values import same
 from lightning.app.kernel.works import Works
 from lightning.app.runtime import loader, sentences
+from lightning.app.runtime.fork import Renaming
 from lightning.app.runtime.loop import exit_code, exit_message, run_once
 from lightning.app.runtime.mirror import Mirror
-from lightning.app.runtime.past import Renaming
 from lightning.app.runtime.recorded_time import RecordedTime
 from lightning.app.runtime.recorded_turn import RecordedTurn, asks_the_same
 from lightning.app.runtime.report import Difference, Report
