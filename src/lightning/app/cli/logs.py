@@ -170,5 +170,5 @@ def _as_json(line: Line) -> str:
 
 
 def _as_text(line: Line) -> str:
-    moment = datetime.fromtimestamp(line.at)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} {line.component}  {line.text}\n"
+    moment = datetime.fromtimestamp(line.at).isoformat(" ", "milliseconds")
+    return f"{moment} {line.component}  {line.text}\n"

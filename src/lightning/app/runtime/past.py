@@ -114,13 +114,17 @@ def component_told(component: Component) -> dict[str, Any]:
                 "failed": life.failures,
                 "timed_out": life.timeouts,
             },
-            "statuses": [
-                {"stage": stage, "at": at, "reason": reason, "message": message, "count": count}
-                for stage, at, reason, message, count in life.statuses
-            ],
+            "statuses": statuses_told(life),
             "calls": [call_told(each) for each in calls_of(life)],
         }
     return row
+
+
+def statuses_told(life: WorkLife) -> list[dict[str, Any]]:
+    return [
+        {"stage": stage, "at": at, "reason": reason, "message": message, "count": count}
+        for stage, at, reason, message, count in life.statuses
+    ]
 
 
 def calls_of(life: WorkLife) -> list[Call]:
