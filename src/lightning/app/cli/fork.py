@@ -11,8 +11,7 @@ from lightning.app.cli.points import At
 from lightning.app.cli.run import RunCommand, run_app
 from lightning.app.cli.runs import complete_run, own_file
 from lightning.app.journal.runs import Runs
-from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime.past import Point, turn_of
+from lightning.app.runtime.past import Point, journal_of, turn_of
 
 NOT_OURS = ("file", "resume", "like")
 """What ``run app`` takes and a fork does not."""
@@ -34,7 +33,7 @@ def fork(context: click.Context, /, run: str, file: str | None, at: Point | None
     resumed run does. All options of `lightning run app` can be given, but --resume and --like.
     """
     opened = Runs(options["runs_dir"]).find(run)
-    with closing(SqliteJournal.reader(opened.journal_path)) as journal:
+    with closing(journal_of(opened)) as journal:
         turn = turn_of(journal, at or Point())
     if file is None:
         file = own_file(opened, f"lightning fork {run}")

@@ -13,7 +13,6 @@ import click
 from lightning.app.cli.runs import as_json, complete_run, own_file, runs_dir
 from lightning.app.config import Config
 from lightning.app.journal.runs import Runs
-from lightning.app.journal.sqlite import SqliteJournal
 
 
 @click.command("replay")
@@ -33,6 +32,7 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
     writes, starts and stops of the flow are compared, at the recorded times. FILE is the run's own unless
     it is given. The exit code is 0 when all is the same, and 1 at the first difference, which is shown.
     """
+    from lightning.app.runtime.past import journal_of
     from lightning.app.runtime.replay import of_file
     from lightning.app.runtime.replay import replay as replay_run
 
@@ -41,7 +41,7 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
         file = own_file(opened, f"lightning replay {run}")
     config = Config.load(Path(file).resolve().parent)
     with ExitStack() as stack:
-        journal = stack.enter_context(closing(SqliteJournal.reader(opened.journal_path)))
+        journal = stack.enter_context(closing(journal_of(opened)))
         if not prints:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(redirect_stdout(nowhere))

@@ -17,6 +17,7 @@ from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.kernel.facts import Fact, Made, Renamed, decode_turn, encode_turn
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.snapshot import dump, load
+from lightning.app.runtime.past import journal_of
 
 COPIED_AT_ONCE = 1000
 
@@ -36,7 +37,7 @@ def fork(
 
     ``module`` is what the file is imported as now: classes of the app are known by it.
     """
-    with closing(SqliteJournal.reader(source.journal_path)) as journal:
+    with closing(journal_of(source)) as journal:
         run = runs.create(app_file, arguments, name or source.meta.name, folder)
         run.lock()
         try:

@@ -13,7 +13,7 @@ from lightning.app.errors import NotFoundError, UsageError
 from lightning.app.journal.journal import Reader
 from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run
-from lightning.app.journal.sqlite import SqliteJournal
+from lightning.app.journal.sqlite import SqliteJournal, SqliteReader
 from lightning.app.kernel.model import Call, Component, Model, WorkLife
 from lightning.app.kernel.values import unpack
 
@@ -33,6 +33,16 @@ class Past:
     turn: int
     at: float
     model: Model
+
+
+def journal_of(run: Run) -> SqliteReader:
+    """The run's journal, to be looked at; the run may be live."""
+    if not run.journal_path.exists():
+        raise NotFoundError(
+            f"run {run.id} has no journal: it ran with --durability off, or ended before its first turn\n"
+            f"What it printed: lightning logs {run.id}"
+        )
+    return SqliteJournal.reader(run.journal_path)
 
 
 def turn_of(journal: Reader, point: Point) -> int:
@@ -68,7 +78,7 @@ def past_of(journal: Reader, point: Point | None = None) -> Past:
 
 def state_at(run: Run, point: Point | None = None) -> Past:
     """How the run was at that point; it may be live."""
-    with closing(SqliteJournal.reader(run.journal_path)) as journal:
+    with closing(journal_of(run)) as journal:
         return past_of(journal, point)
 
 
