@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import test_command_line
 from tests.acceptance.terminal import Terminal
 
 PAGE = Path(__file__).parents[2] / "docs" / "history.md"
@@ -24,10 +25,7 @@ Lightning = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def lightning(tmp_path: Path) -> Lightning:
     def typed(*words: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "lightning.app", *map(str, words)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        done = test_command_line.lightning(*map(str, words), folder=tmp_path)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 

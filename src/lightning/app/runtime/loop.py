@@ -80,7 +80,6 @@ class Runtime:
         drop_unfit: bool = False,
         mask: Callable[[str], str] | None = None,
     ) -> None:
-        self.app = app
         self.root: Component = app.root
         self._by_flow = isinstance(app.root, LightningFlow)
         self.journal = journal
