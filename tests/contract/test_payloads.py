@@ -183,6 +183,29 @@ def test_a_durable_payload_survives_the_power_cut(stage: Stage) -> None:
     terminal.stop()
 
 
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_fork_has_the_payloads_of_its_past_whether_the_first_run_lives_or_not(
+    stage: Stage, lives: bool
+) -> None:
+    first = stage.start(two(end=""))
+    first.line(f"found {SUM}")
+    while sum(type(fact) is Returned for fact in stage.facts()) < 2:
+        pass
+    source = run_folder(stage)
+    app = (stage.folder / "app.py").read_text()
+    edited = app.replace("def run(self, payload)", "def run(self, payload, top=True)").replace(
+        ".sum()", ".max()"
+    )
+    (stage.folder / "edited.py").write_text(edited)
+    if not lives:
+        first.stop()
+    options = ("--open-ui=false", "--without-server")
+    with Terminal("fork", source.name, "edited.py", *options, folder=stage.folder) as fork:
+        fork.line("found 99999")
+        fork.stop()
+    assert notes(stage) == ["made 100000", f"used {SUM}", "used 99999"]
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_large_arguments_arrive_however_the_process_was_started(stage: Stage, method: str) -> None:
     assert stage.play(

@@ -43,6 +43,11 @@ class Home:
     memory: Path  # in shared memory: gone with a power cut
     url: str | None = None  # of the app's object store; None: it is in ``folder``
 
+    @classmethod
+    def of_run(cls, run: str, folder: Path, url: str | None = None) -> Home:
+        """The home of the run whose own folder this is."""
+        return cls(run, folder, shared_memory() / run, url)
+
     @cached_property
     def store(self) -> Store:
         """The app's object store, where all machines of the run find what one of them has put."""
