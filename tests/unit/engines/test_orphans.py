@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from lightning.app.engines import orphans
+from lightning.app.testing.seats import run_id
 from tests.unit.engines.stage import await_end, gone
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
@@ -25,7 +25,7 @@ import time; time.sleep(600)
 
 @pytest.fixture
 def run() -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex[:12]}"
+    name = run_id()
     yield name
     orphans.sweep(name)
 
