@@ -299,10 +299,13 @@ class Supervisor:
             return
         order, listener = self._service
         self._server_starts += 1
+        ends: tuple[int, ...] = ()
         try:
-            read, write = os.pipe()
+            read, write = ends = os.pipe()
             pid = birth.fork(self._me)
         except OSError as error:
+            for fd in ends:
+                os.close(fd)
             self._tell(Noted(f"the server could not be started: {_remedy(error, len(self._works))}"))
             return
         if pid == 0:
