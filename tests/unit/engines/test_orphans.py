@@ -17,7 +17,8 @@ from tests.unit.engines.stage import await_end, gone
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 NESTED = f"""
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
 print(child.pid, flush=True)
 import time; time.sleep(600)
 """
