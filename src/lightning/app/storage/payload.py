@@ -15,8 +15,8 @@ from typing import Any
 from lightning.app.errors import StorageError
 from lightning.app.kernel.values import register
 from lightning.app.storage import home
-from lightning.app.storage.payloads import depot as files
-from lightning.app.storage.payloads.depot import Depot, Opened
+from lightning.app.storage.payloads.depot import Depot
+from lightning.app.storage.payloads.layout import Opened, laid_out, opened, size_of
 from lightning.app.storage.payloads.names import new_small_name
 from lightning.app.storage.payloads.pickling import parts, whole
 from lightning.app.storage.progress import reported
@@ -44,9 +44,9 @@ class Payload:
         self._value: Any = _ABSENT
         self._dropping: weakref.finalize[Any, Any] | None = None
         self._component, self._call = home.component(), home.call()
-        self._size = files.size_of(made)
+        self._size = size_of(made)
         if self._size <= INLINE:
-            self._name, self._inline = new_small_name(), files.joined(made)
+            self._name, self._inline = new_small_name(), b"".join(laid_out(made))
             return
         self._inline = b""
         depot = _depot()
@@ -54,7 +54,8 @@ class Payload:
         self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
         self._dropping.atexit = False
         if durable:
-            depot.save(self._name)
+            with reported(f"payload {self._name} to {depot.disk}") as progress:
+                depot.save(self._name, progress)
 
     @property
     def value(self) -> Any:
@@ -70,7 +71,7 @@ class Payload:
 
     def _opened(self, *, own: bool = False) -> Opened:
         if self._inline:
-            return files.opened(memoryview(bytearray(self._inline)), f"payload {self._name}", own=own)
+            return opened(memoryview(bytearray(self._inline)), f"payload {self._name}", own=own)
         depot = _depot()
         if not depot.has(self._name) and home.current().url:
             self._fetch(depot)
