@@ -173,9 +173,7 @@ class Arguments:
             if not hasattr(type(value), "_kind"):
                 remedy = "pass it as L.Keyed(obj, key=...), with a key that says when two calls are the same"
             raise CallError(f"{where}.run: argument {err}; {remedy}") from None
-        if size_if_large(packed, LARGE) and not (
-            type(packed) is Ext and packed.code in (PICKLED, CARRIED)
-        ):
+        if size_if_large(packed, LARGE) and not (type(packed) is Ext and packed.code in (PICKLED, CARRIED)):
             return Deferred(f"{_BY_VALUE}{_digest(canonical(packed)).hex()}", unpack(packed))
         return packed
 

@@ -69,13 +69,28 @@ class Trees:
     ) -> Tree:
         """Make ``target`` the tree: all of it appears at once, or none. ``overwrite``: in place of what is there."""
         root, entries = self._open(name)
+        self.make(entries, name, target, overwrite=overwrite, progress=progress)
+        return _tree(name, root)
+
+    def make(
+        self,
+        entries: list[Entry],
+        identity: str,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Make ``target`` of these entries, of one tree or of several, as `get` does.
+
+        ``identity`` tells what comes of them: who makes the same again goes on where it broke off.
+        """
         target = target.absolute()
         if not overwrite and os.path.lexists(target):
             raise Trouble.OCCUPIED.of(target)
-        with Arrival(target, f"{self.store.url} {name}", folder=entries[0].kind == FOLDER) as coming:
+        with Arrival(target, f"{self.store.url} {identity}", folder=entries[0].kind == FOLDER) as coming:
             Getting(self.store, self._threads, coming, entries, progress).get()
             coming.land(overwrite=overwrite)
-        return _tree(name, root)
 
     def stat(self, name: str) -> Tree:
         """What is known of a tree without fetching it."""
