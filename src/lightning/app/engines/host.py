@@ -51,6 +51,7 @@ from lightning.app.kernel.messages import (
     Write,
 )
 from lightning.app.kernel.values import Carried, Pickled, pack, unpack
+from lightning.app.storage import home
 
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
@@ -89,14 +90,17 @@ class Host:
         """Be the current host."""
         global _current
         before, _current = _current, self
+        here = home.component(), home.call()
         try:
             yield
         finally:
             _current = before
+            home.be(*here)
 
     def open(self, message: Begin) -> bool:
         """Open the object, lay its state over it, bind it. False, after saying why, when that fails."""
         self.name = message.work
+        home.be(self.name)
         try:
             if self._origin is not None and message.app_file:
                 self._origin.import_app(message.app_file, message.app_module, self.name)
@@ -141,6 +145,7 @@ class Host:
         """Run one call to its end, whatever that is."""
         work = self.work
         work._call_id = call.call_id
+        home.be(self.name, call.call)
         self.live.begin_call()
         try:
             try:

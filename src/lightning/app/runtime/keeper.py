@@ -244,10 +244,9 @@ def _makers(model: Model, names: set[str]) -> Iterator[tuple[int, str]]:
     for life in model.works.values():
         for call in (*life.latest.values(), *life.unfinished()):
             values += [call.value, call.args, call.kwargs]
-    for name, _, _, maker in registered(values, "payload"):
-        number = maker.rpartition(".")[2]
-        if name in names and number.isdecimal():
-            yield int(number), name
+    for name, _, _, _, call in registered(values, "payload"):
+        if name in names:
+            yield call, name
 
 
 def mentions(journal: Reader) -> dict[str, int]:

@@ -42,7 +42,7 @@ from lightning.app.runtime.options import Options
 from lightning.app.runtime.past import fork
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
-from lightning.app.storage.home import Home, shared_memory
+from lightning.app.storage.home import FLOW, Home, be, shared_memory
 
 PORT = 7501
 SWEPT = 20
@@ -100,6 +100,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
     home = Home(opened.id, opened.folder, shared_memory() / opened.id, config.storage)
     home.enter()
+    be(FLOW)
     place = None
     try:
         if options.resume is not None:

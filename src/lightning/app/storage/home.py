@@ -11,12 +11,15 @@ import atexit
 import json
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from lightning.app.errors import StorageDeniedError
 
 if TYPE_CHECKING:
     from lightning.app.storage.stores.store import Store
@@ -52,7 +55,8 @@ class Home:
 
     def enter(self) -> None:
         """Be the home of this process, and of those that it starts."""
-        self.memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _own(self.memory.parent)
+        _own(self.memory)
         with suppress(FileExistsError):
             (self.memory / ORIGIN).symlink_to(self.folder)
         told = [self.run, str(self.folder), str(self.memory), self.url]
@@ -61,10 +65,13 @@ class Home:
     def leave(self) -> None:
         """Leave nothing in shared memory."""
         shutil.rmtree(self.memory, ignore_errors=True)
+        with suppress(OSError):  # other runs have theirs in it
+            self.memory.parent.rmdir()
 
 
 _homes: dict[str, Home] = {}
 _component = ""
+_call = 0
 
 
 def current() -> Home:
@@ -87,15 +94,32 @@ def shared_memory() -> Path:
     return above / f"lightning-{os.getuid()}"
 
 
+def _own(folder: Path) -> None:
+    """Make a folder that nobody else can look into. Anybody may have made one of that name before."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+        raise StorageDeniedError(
+            f"{folder}: this belongs to somebody else (user {found.st_uid}), and is where the large values of your runs "
+            "would be: have it removed"
+        )
+
+
 def component() -> str:
     """The path of the component whose code runs in this process; empty outside an app."""
     return _component
 
 
-def be(component: str) -> None:
-    """From here on this process runs the code of ``component``."""
-    global _component
-    _component = component
+def call() -> int:
+    """The number of the call whose code runs in this process; 0 outside of any."""
+    return _call
+
+
+def be(component: str, call: int = 0) -> None:
+    """From here on this process runs the code of ``component``, and of this call of it."""
+    global _component, _call
+    _component, _call = component, call
 
 
 def before() -> Home | None:
@@ -121,6 +145,7 @@ def sweep() -> None:
 def _of_this_process() -> Home:
     folder, name = Path(tempfile.mkdtemp(prefix="lightning-")), f"{_PROCESS}{os.getpid()}"
     home = Home(name, folder, shared_memory() / name)
+    _own(home.memory.parent)
     atexit.register(_leave, home, os.getpid())
     return home
 

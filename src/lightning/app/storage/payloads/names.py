@@ -18,6 +18,11 @@ def new_name() -> str:
     return f"lp-{secrets.token_hex(16)}"
 
 
+def new_small_name() -> str:
+    """The name of one that needs no file, and so is not looked for."""
+    return f"inline-{secrets.token_hex(16)}"
+
+
 def valid(name: str) -> bool:
     """Whether it can be the name of a payload, and so of a file."""
     return _NAME.fullmatch(name.encode()) is not None

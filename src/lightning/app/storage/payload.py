@@ -1,0 +1,127 @@
+"""Large values by pointer: ``self.embeddings = Payload(array)``.
+
+The value is copied once, into shared memory, and stays there; what travels between components is its name. A work
+that asks for ``.value`` maps it, which takes no time at any size, and cannot change what others see: arrays are
+read-only, tensors of torch (which knows no such thing) are the opener's own as soon as he writes to them.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from contextlib import suppress
+from typing import Any
+
+from lightning.app.errors import StorageError
+from lightning.app.kernel.values import register
+from lightning.app.storage import home
+from lightning.app.storage.payloads import depot as files
+from lightning.app.storage.payloads.depot import Depot, Opened
+from lightning.app.storage.payloads.names import new_small_name
+from lightning.app.storage.payloads.pickling import parts, whole
+from lightning.app.storage.progress import reported
+
+INLINE = 8 << 10
+"""Bytes up to which a value travels in the pointer itself, and needs no file."""
+
+_ABSENT = object()
+
+
+class Payload:
+    """A value that may be of any size, and any kind that can be pickled.
+
+    ``durable=True`` waits until there is a copy on the disk, which otherwise follows in the background: what is lost
+    by a power cut before that counts as not made, and the call that made it runs again.
+
+    >>> Payload([1, 2, 3]).value
+    [1, 2, 3]
+    """
+
+    __slots__ = ("__weakref__", "_call", "_component", "_dropping", "_inline", "_name", "_size", "_value")
+
+    def __init__(self, value: Any, durable: bool = False) -> None:
+        made = parts(value)
+        self._value: Any = _ABSENT
+        self._dropping: weakref.finalize[Any, Any] | None = None
+        self._component, self._call = home.component(), home.call()
+        self._size = files.size_of(made)
+        if self._size <= INLINE:
+            self._name, self._inline = new_small_name(), files.joined(made)
+            return
+        self._inline = b""
+        depot = _depot()
+        self._name, self._size = depot.make(made)
+        self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
+        self._dropping.atexit = False
+        if durable:
+            depot.save(self._name)
+
+    @property
+    def value(self) -> Any:
+        """The value, as it was when the payload was made. The same object each time it is asked for."""
+        if self._value is _ABSENT:
+            if home.component() == home.FLOW:
+                raise StorageError(
+                    "the value of a Payload was asked for in a flow: it stays where it was made until a work opens it. "
+                    "Pass the Payload to a work's run, and read .value there"
+                )
+            head, buffers = self._opened()
+            self._value = whole(head, buffers)
+        return self._value
+
+    def _opened(self) -> Opened:
+        if self._inline:
+            return files.opened(memoryview(bytearray(self._inline)), f"payload {self._name}")
+        depot = _depot()
+        if not depot.has(self._name) and home.current().url:
+            self._fetch(depot)
+        return depot.open(self._name)
+
+    def _fetch(self, depot: Depot) -> None:
+        """From the app's object store."""
+        with suppress(FileNotFoundError), reported(f"payload {self._name}") as progress:
+            home.current().store.get(f"payloads/{self._name}", depot.disk / self._name, progress=progress)
+
+    def __eq__(self, other: object) -> bool:
+        return self._name == other._name if isinstance(other, Payload) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._name)
+
+    def __reduce__(self) -> Any:
+        return _pointed, (_pointer(self),)
+
+    def __copy__(self) -> Payload:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Payload:
+        return self
+
+
+def _pointer(payload: Payload) -> list[Any]:
+    """What is told of a payload. From now on others may know it, and the journal says how long it is kept."""
+    if payload._dropping is not None:
+        payload._dropping.detach()
+        payload._dropping = None
+    return [payload._name, payload._size, payload._inline, payload._component, payload._call]
+
+
+def _pointed(told: list[Any]) -> Payload:
+    payload = Payload.__new__(Payload)
+    payload._name, payload._size, payload._inline, payload._component, payload._call = told
+    payload._value = _ABSENT
+    payload._dropping = None
+    return payload
+
+
+def _depot() -> Depot:
+    here = home.current()
+    return Depot(here.memory, here.folder / "payloads")
+
+
+def _drop(depot: Depot, name: str, process: int) -> None:
+    if os.getpid() == process:  # not in a fork of its maker
+        depot.drop([name])
+
+
+register("payload", Payload, _pointer, _pointed)
