@@ -118,10 +118,20 @@ def test_a_shell_learns_to_complete(shell: str) -> None:
     assert "_LIGHTNING_COMPLETE" in lightning("completion", shell).stdout
 
 
-def test_options_are_completed() -> None:
-    words = "lightning run app --dur"
-    done = lightning(_LIGHTNING_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="3")
-    assert done.stdout.split() == ["plain,--durability"]
+@pytest.mark.parametrize(
+    ("words", "known"),
+    [
+        ("lightning run app --dur", "--durability"),
+        ("lightning list ", "runs"),
+        ("lightning show ", "run"),
+        ("lightning delete ", "run"),
+    ],
+)
+def test_commands_and_options_are_completed(words: str, known: str) -> None:
+    done = lightning(
+        _LIGHTNING_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split(" ")) - 1)
+    )
+    assert done.stdout.split() == [f"plain,{known}"]
 
 
 # -- what is refused ----------------------------------------------------------------------------------

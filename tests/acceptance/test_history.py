@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import test_command_line
 from tests.acceptance.terminal import Terminal
 
 PAGE = Path(__file__).parents[2] / "docs" / "history.md"
@@ -24,10 +25,7 @@ Lightning = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def lightning(tmp_path: Path) -> Lightning:
     def typed(*words: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "lightning.app", *map(str, words)],
-            cwd=tmp_path, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        done = test_command_line.lightning(*map(str, words), folder=tmp_path)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -133,6 +131,16 @@ def test_a_point_that_is_none_is_refused_with_what_there_is(run: str, lightning:
     assert "Nothing happened" in lightning("history", run, "root.train.port", "--since", "0s").stderr
     assert "no file nothing.py" in lightning("fork", run, "nothing.py", code=3).stderr
     assert len(json.loads(lightning("list", "runs", "--json").stdout)) == 1
+
+
+@pytest.mark.parametrize("command", ["fork", "replay"])
+def test_an_app_whose_file_is_gone_is_to_be_named(
+    command: str, run: str, lightning: Lightning, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").unlink()
+    said = lightning(command, run, code=3).stderr
+    assert f"run {run} was one of app.py, which is not there any more" in said
+    assert f"Name the app's file: lightning {command} {run} app.py" in said
 
 
 def test_tail_and_since_choose_the_latest(run: str, lightning: Lightning) -> None:

@@ -366,7 +366,7 @@ def test_a_run_that_failed_goes_on_when_its_code_is_mended(write_app: WriteApp, 
     assert run.state == "ended"
 
 
-def test_a_run_without_a_journal_is_not_resumed(write_app: WriteApp, run_app: RunApp) -> None:
+def test_a_run_without_a_journal_is_not_resumed_and_has_no_past(write_app: WriteApp, run_app: RunApp) -> None:
     folder = write_app(SHORT.replace("self.stop()", "self.fail()")).parent
     run_app("app.py", "--durability", "off").end(1)
     run = only_run(folder).id
@@ -375,6 +375,9 @@ def test_a_run_without_a_journal_is_not_resumed(write_app: WriteApp, run_app: Ru
     done = lightning("show", "run", folder=folder)
     assert "What its works did cannot be told: it has no journal" in done.stderr
     assert "failed, exit code 1" in done.stdout
+    for words in (["history", run], ["replay", run], ["fork", run], ["show", "run", run, "--at", "1"]):
+        said = refusal(3, *words, folder=folder)
+        assert f"run {run} has no journal: it ran with --durability off" in said
 
 
 def test_a_second_start_of_a_live_run_leaves_its_works_alone(write_app: WriteApp, run_app: RunApp) -> None:

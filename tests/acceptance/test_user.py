@@ -134,11 +134,13 @@ HELLO = """
 """
 
 
-def _in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The command with ``line`` behind it, as a shell understands it."""
-    command = f"{sys.executable} -m lightning.app run app {line}"
+def _in_a_shell(file: str, folder: Path, *, before: str = "", behind: str = "", code: int = 0) -> None:
+    """Run ``file``, with shell's words around the command: it ends with that code, and no traceback."""
+    command = f"{before} {sys.executable} -m lightning.app run app {file} --open-ui=false --port 0 {behind}"
     words = ["bash", "-c", command]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    ended = subprocess.run(words, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert ended.returncode == code, ended
+    assert "Traceback" not in ended.stderr, ended
 
 
 @pytest.mark.parametrize(
@@ -146,16 +148,12 @@ def _in_a_shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 )
 def test_an_app_runs_whatever_became_of_its_streams(streams: str, write_app: WriteApp) -> None:
     file = write_app(HELLO)
-    ended = _in_a_shell(f"app.py --open-ui=false --port 0 {streams}", file.parent)
-    assert ended.returncode == 0, ended
-    assert "Traceback" not in ended.stderr, ended
+    _in_a_shell(file.name, file.parent, behind=streams)
 
 
 @pytest.mark.parametrize("streams", [">/dev/full", "2>/dev/full", ">&- 2>&-"])
 def test_a_refusal_keeps_its_exit_code_whatever_became_of_its_streams(streams: str, tmp_path: Path) -> None:
-    ended = _in_a_shell(f"missing.py --open-ui=false {streams}", tmp_path)
-    assert ended.returncode == 3, ended
-    assert "Traceback" not in ended.stderr, ended
+    _in_a_shell("missing.py", tmp_path, behind=streams, code=3)
 
 
 def test_a_page_that_other_machines_reach_is_printed_with_the_token_that_opens_it(
@@ -174,11 +172,7 @@ def test_a_page_that_other_machines_reach_is_printed_with_the_token_that_opens_i
 
 def test_few_descriptors_are_enough_and_high_ones_do_no_harm(write_app: WriteApp) -> None:
     file = write_app(HELLO)
-    line = "exec 60< <(true); ulimit -n 40; exec "
-    command = f"{line}{sys.executable} -m lightning.app run app {file.name} --open-ui=false --port 0"
-    ended = subprocess.run(["bash", "-c", command], cwd=file.parent, capture_output=True, text=True)
-    assert ended.returncode == 0, ended
-    assert "Traceback" not in ended.stderr, ended
+    _in_a_shell(file.name, file.parent, before="exec 60< <(true); ulimit -n 40; exec")
 
 
 def test_a_breakpoint_in_a_flow_without_a_terminal_is_named_and_passed(

@@ -14,6 +14,7 @@ from lightning.app.kernel.schedule import NAMES, Schedule
 from lightning.app.storage.stores.remote import EXTRAS
 
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(page.name for page in DOCS.glob("*.md"))
 
 
 def rows(page: str, heading: str) -> list[list[str]]:
@@ -30,6 +31,11 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+def test_every_page_is_found_from_the_readme() -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    assert set(re.findall(r"\(docs/(\w+\.md)\)", readme)) == set(PAGES)
 
 
 def test_every_name_of_a_schedule_is_told_with_its_line() -> None:
@@ -107,7 +113,7 @@ def test_every_machine_is_told_with_what_it_has() -> None:
     assert told == MACHINES
 
 
-@pytest.mark.parametrize("page", ["schedules.md", "configuration.md", "history.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_sample_is_python(page: str) -> None:
     for block in blocks(page, "python"):
         compile(block, page, "exec")
@@ -131,7 +137,7 @@ def test_every_state_of_a_run_is_told() -> None:
     assert {state.strip("`") for state, _ in rows("runs.md", "state")} == set(get_args(State))
 
 
-@pytest.mark.parametrize("page", ["schedules.md", "configuration.md", "runs.md", "history.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!https:)([^)#]+)", (DOCS / page).read_text()):
         assert (DOCS / target).exists()

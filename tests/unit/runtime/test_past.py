@@ -20,8 +20,9 @@ from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import fold
 from lightning.app.kernel.snapshot import dump
 from lightning.app.kernel.values import pack
+from lightning.app.runtime.fork import fork
 from lightning.app.runtime.history import History
-from lightning.app.runtime.past import Point, fork, past_of, plain, state_at, told, turn_of
+from lightning.app.runtime.past import Point, past_of, plain, state_at, told, turn_of
 from lightning.app.runtime.replay import replay
 from lightning.app.runtime.sentences import change
 from lightning.app.testing import Harness, crash

@@ -15,7 +15,8 @@ from lightning.app.journal.journal import Turn
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.messages import Delta
-from lightning.app.runtime.replay import Report, replay
+from lightning.app.runtime.replay import replay
+from lightning.app.runtime.report import Report
 from lightning.app.testing import Harness, crash
 from tests.unit.runtime.programs import Programmed, drawn
 

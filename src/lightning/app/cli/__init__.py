@@ -58,7 +58,7 @@ cli = Group(
     "lightning",
     {
         "run": ("lightning.app.cli.run:run", "Run an app: lightning run app app.py"),
-        "list": ("lightning.app.cli.list:list_", "What there is: lightning list runs"),
+        "list": ("lightning.app.cli.listing:listing", "What there is: lightning list runs"),
         "show": ("lightning.app.cli.show:show", "Look at a run: lightning show run"),
         "logs": ("lightning.app.cli.logs:logs", "What components printed: lightning logs --follow"),
         "history": (

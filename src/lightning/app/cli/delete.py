@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lightning.app.cli import Group
-from lightning.app.cli.runs import HELP, Span, as_json, complete_run, runs_dir, sized
+from lightning.app.cli.runs import Span, as_json, complete_run, runs_dir, sized
 from lightning.app.errors import ConflictError, UsageError
 from lightning.app.journal.runs import Run, Runs
 
@@ -19,8 +19,8 @@ delete = Group(
 )
 
 
-@click.command("run", context_settings=HELP)
-@click.argument("runs", metavar="RUN...", nargs=-1, shell_complete=complete_run)
+@click.command("run")
+@click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
 @click.option("--older-than", type=Span(), metavar="SPAN", help="Those that ended longer ago, such as 30d.")
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="Those beyond the newest N.")
 @runs_dir

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import click
 
 from lightning.app.cli.points import At
 from lightning.app.cli.run import RunCommand, run_app
-from lightning.app.cli.runs import HELP, complete_run
-from lightning.app.errors import NotFoundError
+from lightning.app.cli.runs import complete_run, own_file
 from lightning.app.journal.runs import Runs
-from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime.past import Point, turn_of
+from lightning.app.runtime.past import Point, journal_of, turn_of
 
 NOT_OURS = ("file", "resume", "like")
 """What ``run app`` takes and a fork does not."""
 
 
-@click.command("fork", cls=RunCommand, context_settings=HELP)
+@click.command("fork", cls=RunCommand)
 @click.argument("run", shell_complete=complete_run)
 @click.argument("file", type=click.Path(), required=False)
 @click.option("--at", type=At(), metavar="TURN|TIME", help="Where to begin [where the run is now].")
@@ -34,20 +30,14 @@ def fork(context: click.Context, /, run: str, file: str | None, at: Point | None
     lightning fork 20261121-061530-k7q2 --at "10m ago" edited.py --open-ui=false
 
     RUN stays as it is and may be live. The new run has its state and its finished calls, and goes on as a
-    resumed run does. All options of `lightning run app` can be given.
+    resumed run does. All options of `lightning run app` can be given, but --resume and --like.
     """
     opened = Runs(options["runs_dir"]).find(run)
-    meta = opened.meta
-    with closing(SqliteJournal.reader(opened.journal_path)) as journal:
+    with closing(journal_of(opened)) as journal:
         turn = turn_of(journal, at or Point())
     if file is None:
-        file = os.path.relpath(os.path.join(meta.folder, meta.app_file))
-        if not Path(file).is_file():
-            raise NotFoundError(
-                f"run {opened.id} was one of {meta.app_file}, which is not there any more\n"
-                f"Name the app's file: lightning fork {run} app.py"
-            )
-    options["app_args"] = options["app_args"] or meta.arguments
+        file = own_file(opened, f"lightning fork {run}")
+    options["app_args"] = options["app_args"] or opened.meta.arguments
     callback = run_app.callback
     assert callback is not None
     code: int = context.invoke(callback, file=file, resume=None, like=None, fork=(opened.id, turn), **options)

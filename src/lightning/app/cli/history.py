@@ -10,14 +10,14 @@ from pathlib import Path
 
 import click
 
-from lightning.app.cli.runs import HELP, Moment, as_json, complete_run, runs_dir
+from lightning.app.cli.runs import Moment, as_json, complete_run, runs_dir
 from lightning.app.config import guess
 from lightning.app.errors import NotFoundError
 from lightning.app.journal.runs import Runs
-from lightning.app.journal.sqlite import SqliteJournal, SqliteReader
+from lightning.app.journal.sqlite import SqliteReader
 
 
-@click.command("history", context_settings=HELP)
+@click.command("history")
 @click.argument("run", shell_complete=complete_run)
 @click.argument("about", metavar="[COMPONENT[.ATTRIBUTE]]", default="")
 @click.option("--tail", type=click.IntRange(0), metavar="N", help="Only the last N events.")
@@ -38,7 +38,7 @@ def history(
     marked as a conflict. The run may be live.
     """
     from lightning.app.runtime.history import Event, History
-    from lightning.app.runtime.past import moment
+    from lightning.app.runtime.past import journal_of, moment
 
     opened = Runs(runs_dir).find(run)
     told = History(about)
@@ -51,7 +51,7 @@ def history(
             conflict = "   (conflict)" if event.conflict else ""
             write(f"{moment(event.at)}  {event.turn:>6}  {event.by:<7}  {event.text}{conflict}\n")
 
-    with closing(SqliteJournal.reader(opened.journal_path)) as journal, suppress(BrokenPipeError):
+    with closing(journal_of(opened)) as journal, suppress(BrokenPipeError):
         first = journal.first
         if first > 1:
             click.echo(f"The history before turn {first} is compacted and cannot be told", err=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightning.app.cli.runs import HELP, Moment, as_json, complete_run, runs_dir
+from lightning.app.cli.runs import Moment, as_json, complete_run, runs_dir
 from lightning.app.config import guess
 from lightning.app.errors import NotFoundError
 from lightning.app.journal.output import Line, OutputReader, files_of
@@ -43,7 +43,7 @@ def _complete(context: click.Context, parameter: click.Parameter, begun: str) ->
     return [] if context.params.get("words") else complete_run(context, parameter, begun)
 
 
-@click.command("logs", context_settings=HELP)
+@click.command("logs")
 @click.argument("words", metavar="[RUN] [COMPONENT]...", nargs=-1, shell_complete=_complete)
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until the run ends.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines only.")
@@ -170,5 +170,5 @@ def _as_json(line: Line) -> str:
 
 
 def _as_text(line: Line) -> str:
-    moment = datetime.fromtimestamp(line.at)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03} {line.component}  {line.text}\n"
+    moment = datetime.fromtimestamp(line.at).isoformat(" ", "milliseconds")
+    return f"{moment} {line.component}  {line.text}\n"

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir
+from lightning.app.cli.runs import as_json, complete_run, own_file, runs_dir
 from lightning.app.config import Config
-from lightning.app.errors import NotFoundError
 from lightning.app.journal.runs import Runs
-from lightning.app.journal.sqlite import SqliteJournal
 
 
-@click.command("replay", context_settings=HELP)
+@click.command("replay")
 @click.argument("run", shell_complete=complete_run)
 @click.argument("file", type=click.Path(), required=False)
 @click.option("--prints", is_flag=True, help="Let through what the flow prints; without it, it is not heard.")
@@ -34,26 +32,20 @@ def replay(run: str, file: str | None, prints: bool, as_json: bool, runs_dir: Pa
     writes, starts and stops of the flow are compared, at the recorded times. FILE is the run's own unless
     it is given. The exit code is 0 when all is the same, and 1 at the first difference, which is shown.
     """
+    from lightning.app.runtime.past import journal_of
     from lightning.app.runtime.replay import of_file
     from lightning.app.runtime.replay import replay as replay_run
 
     opened = Runs(runs_dir).find(run)
-    meta = opened.meta
     if file is None:
-        file = os.path.relpath(os.path.join(meta.folder, meta.app_file))
-        if not Path(file).is_file():
-            raise NotFoundError(
-                f"run {opened.id} was one of {meta.app_file}, which is not there any more\n"
-                f"Name the app's file: lightning replay {run} app.py"
-            )
-    journal = SqliteJournal.reader(opened.journal_path)
+        file = own_file(opened, f"lightning replay {run}")
     config = Config.load(Path(file).resolve().parent)
-    with contextlib.ExitStack() as stack:
-        stack.callback(journal.close)
+    with ExitStack() as stack:
+        journal = stack.enter_context(closing(journal_of(opened)))
         if not prints:
             nowhere = stack.enter_context(open(os.devnull, "w"))
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
-        report = replay_run(journal, of_file(file, meta.arguments), config)
+            stack.enter_context(redirect_stdout(nowhere))
+        report = replay_run(journal, of_file(file, opened.meta.arguments), config)
     if as_json:
         click.echo(json.dumps({"run": opened.id, **asdict(report)}))
     else:

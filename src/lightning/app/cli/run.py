@@ -87,7 +87,7 @@ def _secrets(context: click.Context, option: click.Parameter, given: tuple[str, 
     return secrets
 
 
-@click.command("app", cls=RunCommand, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("app", cls=RunCommand)
 @click.argument("file", type=click.Path())
 @click.option("--cloud", metavar="[CLUSTER]", help="Run on a cluster instead of this machine.")
 @click.option(

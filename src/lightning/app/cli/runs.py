@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -11,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lightning.app.journal.runs import RUNS_DIR, Runs
+from lightning.app.errors import NotFoundError
+from lightning.app.journal.runs import RUNS_DIR, Run, Runs
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-HELP = {"help_option_names": ["-h", "--help"]}
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)[a-z]*(?:\s+ago)?")
@@ -44,6 +44,18 @@ def complete_run(context: click.Context, parameter: click.Parameter, begun: str)
         for run in runs.all()
         if run.id.startswith(begun)
     ]
+
+
+def own_file(run: Run, command: str) -> str:
+    """The file of the app that the run was one of, as it is seen from here. ``command`` may be given another."""
+    meta = run.meta
+    file = os.path.relpath(os.path.join(meta.folder, meta.app_file))
+    if not os.path.isfile(file):
+        raise NotFoundError(
+            f"run {run.id} was one of {meta.app_file}, which is not there any more\n"
+            f"Name the app's file: {command} app.py"
+        )
+    return file
 
 
 class Span(click.ParamType[float]):

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import time
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ import click
 import msgspec
 
 from lightning.app.cli import Group
-from lightning.app.cli.list import outline
+from lightning.app.cli.listing import outline
 from lightning.app.cli.points import At, show_past
-from lightning.app.cli.runs import HELP, as_json, complete_run, runs_dir, sized, spanned, table, written
+from lightning.app.cli.runs import as_json, complete_run, runs_dir, sized, spanned, table, written
 from lightning.app.errors import JournalError
 from lightning.app.journal.recovery import recover
 from lightning.app.journal.runs import Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.kernel.model import Model, WorkLife
-from lightning.app.runtime.past import Point, state_at
+from lightning.app.runtime.past import Point, state_at, statuses_told
 from lightning.app.runtime.record import Git, Record, differences, records
 
 show = Group(
@@ -32,7 +33,7 @@ show = Group(
 )
 
 
-@click.command("run", context_settings=HELP)
+@click.command("run")
 @click.argument("run_id", metavar="[RUN]", required=False, shell_complete=complete_run)
 @click.option("--at", type=At(), metavar="TURN|TIME", help="Show the state of everything at that point.")
 @runs_dir
@@ -78,11 +79,8 @@ def _model(run: Run) -> tuple[Model | None, str]:
     if not run.journal_path.exists():
         return None, "it has no journal (--durability off, or it ended before its first turn)"
     try:
-        journal = SqliteJournal.reader(run.journal_path)
-        try:
+        with closing(SqliteJournal.reader(run.journal_path)) as journal:
             return recover(journal).model, ""
-        finally:
-            journal.close()
     except JournalError as error:
         return None, str(error)
 
@@ -97,10 +95,7 @@ def _work(path: str, life: WorkLife) -> dict[str, Any]:
         "timed_out": life.timeouts,
         "running": int(life.running is not None),
         "waiting": len(life.queue),
-        "statuses": [
-            {"stage": stage, "at": at, "reason": reason, "message": message, "count": count}
-            for stage, at, reason, message, count in life.statuses
-        ],
+        "statuses": statuses_told(life),
     }
 
 

@@ -8,7 +8,9 @@ import sys
 import traceback
 
 _APP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OURS = (_APP + os.sep, os.path.join(os.path.dirname(_APP), "__init__.py"))
+OUR_FOLDER = _APP + os.sep
+OURS = (OUR_FOLDER, os.path.join(os.path.dirname(_APP), "__init__.py"))
+"""With which the names of this package's files begin."""
 
 
 def user_traceback(error: BaseException) -> str:
@@ -22,7 +24,7 @@ def user_traceback(error: BaseException) -> str:
             continue
         seen.add(id(each))
         each.stack = traceback.StackSummary.from_list(
-            [frame for frame in each.stack if not frame.filename.startswith(_OURS)]
+            [frame for frame in each.stack if not frame.filename.startswith(OURS)]
         )
         waiting += [other for other in (each.__cause__, each.__context__) if other is not None]
         waiting += each.exceptions or []

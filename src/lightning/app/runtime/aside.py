@@ -26,7 +26,6 @@ class Aside:
         self._options = options
         self._kept = kept
         self._epoch = epoch
-        self._file = options.path
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lightning-aside", daemon=True)
         self._thread.start()
@@ -48,13 +47,13 @@ class Aside:
         options, folder = self._options, self._run.folder
         before = record.records(folder)
         mine = record.taken(
-            self._file,
+            options.path,
             epoch=self._epoch,
             arguments=options.app_args,
             given={*options.env, *options.secrets},
             also=before[-1].code if before else (),
         )
         record.write(folder, mine)
-        known = record.with_git(mine, os.path.dirname(self._file))
+        known = record.with_git(mine, os.path.dirname(options.path))
         if known.git is not None:
             record.write(folder, known)

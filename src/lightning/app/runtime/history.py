@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.app.journal.journal import Turn
 from lightning.app.kernel import facts as f
+from lightning.app.kernel.delta import SET
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.values import unpack
 from lightning.app.runtime import sentences
@@ -70,19 +71,17 @@ class History:
 
     def _wanted(self, event: Event) -> bool:
         about, component = self.about, event.component
-        if not event.attribute:
+        if event.attribute:
+            attribute = f"{component}.{event.attribute}"
+            self.known.add(attribute)
+            if attribute == about:
+                return True
+            if event.kind == "initial":
+                return False  # who asks for a component is told that it was made
+        else:
             self.components.add(component)
             self.known.add(component)
-            return not about or component == about or component.startswith(about + ".")
-        self.known.add(f"{component}.{event.attribute}")
-        if event.kind == "initial" and about != f"{component}.{event.attribute}":
-            return False  # who asks for a component is told that it was made
-        return (
-            not about
-            or component == about
-            or component.startswith(about + ".")
-            or f"{component}.{event.attribute}" == about
-        )
+        return not about or component == about or component.startswith(about + ".")
 
     def _events(self, turn: int, at: float, fact: f.Fact) -> Iterator[Event]:
         path = getattr(fact, "path", "root")
@@ -103,7 +102,7 @@ class History:
             case f.Made():
                 yield event("start" if fact.origin is None else "flow", "made", sentences.asked(fact))
                 for name, value in fact.state.items():
-                    yield changed("start", Delta(0, (name,), value), kind="initial")
+                    yield changed("start", Delta(SET, (name,), value), kind="initial")
             case f.Deleted():
                 yield event("start" if fact.by == "code" else "flow", "deleted", sentences.asked(fact))
             case f.Configured():

@@ -13,10 +13,11 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from types import FrameType
 from typing import Any
 
@@ -24,7 +25,7 @@ from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
 from lightning.app.core.flow import LightningFlow, PassEnds
-from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.tracebacks import OUR_FOLDER, user_traceback
 from lightning.app.core.work import LightningWork
 from lightning.app.engines.engine import Engine, Exited, Started
 from lightning.app.errors import EngineError, JournalError, StateValueError
@@ -62,8 +63,6 @@ SPIN = 100e-6
 """Seconds to look for an answer before going to sleep, when the last one came as quickly."""
 SPINS = len(os.sched_getaffinity(0)) > 1
 
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-
 
 class Runtime:
     """Runs one app on one engine with one journal."""
@@ -84,7 +83,6 @@ class Runtime:
         mask: Callable[[str], str] | None = None,
         keeper: Keeper | None = None,
     ) -> None:
-        self.app = app
         self.root: Component = app.root
         self._by_flow = isinstance(app.root, LightningFlow)
         self.journal = journal
@@ -223,11 +221,11 @@ class Runtime:
 
     def _tell_time(self) -> None:
         """The time of this turn. A clock that was set since the last one has not let time go by."""
-        now, monotonic = self.clock.now(), self.clock.monotonic()
-        jump = now - self.ledger.at - (monotonic - self._told_at)
+        now, told_at = self.clock.now(), self.clock.monotonic()
+        jump = now - self.ledger.at - (told_at - self._told_at)
         if abs(jump) > CLOCK_SET:
             self.works.clock_set(jump)
-        self.ledger.at, self._told_at = now, monotonic
+        self.ledger.at, self._told_at = now, told_at
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -357,14 +355,14 @@ class Runtime:
         if began >= self._next_beat:
             self._beat = True
         for _ in range(PASSES_A_TURN):
-            if self.works.ending or not (self._beat or self.ledger.fresh or self.passes.wants_another()):
+            by_change = self.ledger.fresh or self.passes.wants_another()
+            if self.works.ending or not (self._beat or by_change):
                 return
-            by_clock = self._beat and not self.ledger.fresh and not self.passes.wants_another()
             self._pass()
             now = self.clock.monotonic()
             self._next_beat = now + HEARTBEAT
             self._passbook.took = now - began
-            if by_clock and self.until_idle and self._idle():
+            if not by_change and self.until_idle and self._idle():
                 self.works.end(0, "stopped")
             if now - began > PASSES_SECONDS:
                 return
@@ -420,24 +418,21 @@ class Runtime:
 
     def _watch_passes(self) -> None:
         """In a thread of its own: a pass that takes long is named, with the line where it is."""
-        import sys
-        import time
-
         main = threading.main_thread().ident
         named = 0.0
         while self.pass_began >= 0:
             began = self.pass_began
-            if began > 0 and began != named and time.monotonic() - began > SLOW_PASS:
+            if began > 0 and began != named and monotonic() - began > SLOW_PASS:
                 named = began
                 frame = sys._current_frames().get(main or 0)
-                while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+                while frame is not None and frame.f_code.co_filename.startswith(OUR_FOLDER):
                     frame = frame.f_back
                 at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
                 self.log.warning(
                     f"{self.root.name}.run has been going on for {SLOW_PASS:g} s{at}: while it does, nothing else "
                     "is decided; put what takes long into a work"
                 )
-            time.sleep(1.0)
+            sleep(1.0)
 
     # -- the end of a turn ------------------------------------------------------------------------
 
@@ -494,10 +489,10 @@ class Runtime:
         failure = ending.failure
         if failure is not None:
             where = f"{ending.work}: " if ending.work else ""
-            text = failure.traceback or f"{failure.kind}: {failure.message}\n"
-            self.log.error(
-                f"{where}{text.rstrip()}" if not failure.traceback else f"{where}failed\n{text.rstrip()}"
+            text = (
+                f"failed\n{failure.traceback}" if failure.traceback else f"{failure.kind}: {failure.message}"
             )
+            self.log.error(f"{where}{text.rstrip()}")
         elif ending.message:
             (self.log.error if ending.code else self.log.info)(ending.message)
         self.works.stop_all()
@@ -523,7 +518,7 @@ class Runtime:
         self._signal = number
         if self.mirror.in_pass:
             over = self.mirror.interrupt(f"stopped by {signal.Signals(number).name}")
-            if frame is None or not frame.f_code.co_filename.startswith(_HERE):
+            if frame is None or not frame.f_code.co_filename.startswith(OUR_FOLDER):
                 raise over  # out of the user's code; code of ours goes on, and the next request raises it
 
     def _woken(self) -> None:

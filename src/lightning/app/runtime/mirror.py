@@ -7,7 +7,6 @@ next request raises it again.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from lightning.app.config import Config
 from lightning.app.core.arguments import arguments_of
 from lightning.app.core.component import Component, Plain, refuse_large
 from lightning.app.core.flow import LightningFlow, PassEnds
+from lightning.app.core.tracebacks import OUR_FOLDER
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import ComponentError, FlowError
 from lightning.app.kernel.lifecycle import FINISHED
@@ -31,8 +31,6 @@ from lightning.app.kernel.schedule import Schedule
 from lightning.app.kernel.size import FIXED
 from lightning.app.kernel.values import Carried, pack
 from lightning.app.runtime.tree import bind, made, origin_of, same_origin
-
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 LET_IN_EVERY = 0.001
 """Seconds within which a re-read attribute does not look for changes again."""
@@ -101,7 +99,7 @@ class Mirror:
         if not self.in_pass:
             return
         frame = sys._getframe(2)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(OUR_FOLDER):
             frame = frame.f_back
         # From the same place: a loop that waits. `if w.x: use(w.x)` must see one value.
         key = (id(component), name, frame.f_code, frame.f_lasti)

@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import NoReturn
 
 from lightning.app.core.component import Component
 from lightning.app.core.work import LightningWork
@@ -274,7 +274,7 @@ def _blame(work: LightningWork, err: Exception) -> str:
     return f"{work._path} cannot travel to its process ({err}): create in run what cannot be pickled"
 
 
-def exit_now(code: int) -> Any:
+def exit_now(code: int) -> NoReturn:
     """Leave without any further word: the second signal."""
     sys.stdout.flush()
     sys.stderr.flush()

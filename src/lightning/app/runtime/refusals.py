@@ -14,15 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-import lightning.app
-from lightning.app.core.tracebacks import user_traceback
+from lightning.app.core.tracebacks import OURS, user_traceback
 from lightning.app.errors import NotFoundError
 
 if TYPE_CHECKING:
     from lightning.app.core.app import LightningApp
-
-OUR_FOLDER = os.path.dirname(os.path.abspath(lightning.app.__file__)) + os.sep
-SHIM = os.path.join(os.path.dirname(os.path.dirname(OUR_FOLDER)), "__init__.py")
 
 PACKAGES = {
     "PIL": "pillow",
@@ -110,7 +106,7 @@ def many_apps(path: str, module: ModuleType, apps: list[LightningApp]) -> str:
 
 
 def _is_users(file: str) -> bool:
-    return not file.startswith((OUR_FOLDER, SHIM, "<frozen importlib"))
+    return not file.startswith((*OURS, "<frozen importlib"))
 
 
 def _place(path: str, error: BaseException) -> tuple[str, int]:

@@ -5,20 +5,16 @@ applied as it was recorded. The passes are run anew, as many as there were and a
 mirror and the same rules as in a run; what they ask for is compared with what was recorded, and the first
 difference ends the replay. No process is started, and nothing is written.
 
-What a turn tells of its passes is in ``kernel/facts.py``: how many ran (``PassesRan``), how many before it had
-changed nothing (``PassesIdled``), and where a pass that waited for changes took them in (``PassWentOn``).
+What is compared, and how, is in ``recorded_turn.py``; what is said of it in ``report.py``.
 """
 
 from __future__ import annotations
 
 import linecache
 import os
-import re
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from time import perf_counter
 from types import FrameType
 from typing import Any
@@ -27,6 +23,7 @@ from lightning.app.config import Config
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import Component
 from lightning.app.core.flow import LightningFlow, PassEnds
+from lightning.app.core.tracebacks import OUR_FOLDER
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import LightningError, UsageError
 from lightning.app.journal.journal import Reader, Turn
@@ -39,10 +36,12 @@ from lightning.app.kernel.snapshot import load
 from lightning.app.kernel.values import same
 from lightning.app.kernel.works import Works
 from lightning.app.runtime import loader, sentences
+from lightning.app.runtime.fork import Renaming
 from lightning.app.runtime.loop import exit_code, exit_message, run_once
 from lightning.app.runtime.mirror import Mirror
-from lightning.app.runtime.past import Renaming, moment
 from lightning.app.runtime.recorded_time import RecordedTime
+from lightning.app.runtime.recorded_turn import RecordedTurn, asks_the_same
+from lightning.app.runtime.report import Difference, Report
 from lightning.app.runtime.tree import Tree, made
 
 MOST_IDLE = 10_000
@@ -52,113 +51,9 @@ LONGEST_WAIT = 60.0
 LONGEST_SPIN = 10.0
 """The same where it does not sleep meanwhile, in real seconds."""
 
-_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_ADDRESS = re.compile(r"\b0x[0-9a-f]+")
 
 Build = Callable[[], LightningApp]
 """Makes the app anew, as a new process would."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where the flow parted from the record."""
-
-    turn: int
-    at: float
-    where: str  # "/some/app.py:12", the user's line; empty where it is no line of run
-    line: str  # what it says
-    recorded: str
-    replayed: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a replay came to."""
-
-    turns: int
-    passes: int
-    compared: int  # requests of the flow that were the same
-    difference: Difference | None = None
-    first: int = 1  # the first turn that is kept, when the history before it was compacted
-
-    def told(self, record: str) -> str:
-        """In words. ``record`` names what was replayed."""
-        differs = self.difference
-        if differs is None:
-            return (
-                f"{record}: no difference in {self.turns} turns, {self.passes} passes, {self.compared} requests "
-                "of the flow" + (f", from turn {self.first} on" if self.first > 1 else "")
-            )
-        lines = [
-            f"{record} differs at turn {differs.turn}, {moment(differs.at)}",
-            f"  recorded: {differs.recorded}",
-            f"  now:      {differs.replayed}",
-        ]
-        if differs.where:
-            near = os.path.relpath(differs.where)
-            where = differs.where if near.startswith("..") else near
-            lines.append(f"  at:       {where}: {differs.line}")
-        lines.append(f"Before that, {self.compared} requests of the flow were the same")
-        if self.first > 1:
-            lines.append(
-                f"(The history before turn {self.first} is compacted: what attributes with an underscore held then "
-                "is not known, and may be the reason)"
-            )
-        return "\n".join(lines)
-
-
-class _Row:
-    """One turn, taken apart: what came from outside, what the flow asked for, what followed from that."""
-
-    def __init__(self, seq: int, at: float, facts: Iterable[f.Fact]) -> None:
-        self.seq = seq
-        self.at = at
-        self.starts = False  # the run was started or resumed
-        self.idled: f.PassesIdled | None = None
-        self.went_on: f.PassWentOn | None = None
-        self.ran: f.PassesRan | None = None
-        self.before: list[f.Fact] = []
-        self.asked: deque[f.Fact] = deque()
-        self.after: list[f.Fact] = []
-        self.facts = list(facts)
-        for fact in self.facts:
-            match fact:
-                case f.PassesIdled():
-                    self.idled = fact
-                case f.PassWentOn():
-                    self.went_on = fact
-                case f.PassesRan():
-                    self.ran = fact
-                case f.EpochBegan():
-                    self.starts = True
-                case _ if self.ran is not None:
-                    self.after.append(fact)
-                case _ if of_the_flow(fact):
-                    self.asked.append(fact)
-                case _:
-                    self.before.append(fact)
-
-    @property
-    def ends(self) -> int:
-        """How many passes came to their end in this turn."""
-        return self.ran.count if self.ran is not None else 0
-
-    @property
-    def raised(self) -> bool:
-        """Whether its last pass ended in an exception, so that nothing else it asked for is recorded."""
-        last = self.asked[0] if len(self.asked) == 1 else None
-        return isinstance(last, f.EndAsked) and last.raised
-
-
-def of_the_flow(fact: f.Fact) -> bool:
-    """Whether a pass asked for it."""
-    match fact:
-        case f.Wrote() | f.StopAsked():
-            return fact.by == "flow"
-    return type(fact) in _ASKED
-
-
-_ASKED = {f.Made, f.Deleted, f.Called, f.StartAsked, f.Ticked, f.PassCompleted, f.CursorMoved, f.EndAsked}
 
 
 class _Comparing(Ledger):
@@ -240,7 +135,7 @@ class Replay:
         self._time = RecordedTime(self._slept)
         self._model = self._beginning()
         self._ledger = _Comparing(self._model, self._compare)
-        self._row = _Row(0, 0.0, ())
+        self._row = RecordedTurn(0, 0.0, ())
         self._due = 0  # passes that have yet to come to their end in this turn
         self._joining = False
         self._undone = False  # the model has what a pass asked for that raised
@@ -254,7 +149,7 @@ class Replay:
             raise UsageError("there is nothing to replay: this run has recorded no turn")
         with self._time:
             if self._base is not None:
-                row = _Row(self._base.seq, self._base.at, ())
+                row = RecordedTurn(self._base.seq, self._base.at, ())
                 self._enter(row)
                 self._begin(row)
             while self._next is not None and self._difference is None:
@@ -270,11 +165,11 @@ class Replay:
 
     # -- turns ------------------------------------------------------------------------------------
 
-    def _taken_apart(self, turns: Iterable[Turn]) -> Iterator[_Row]:
+    def _taken_apart(self, turns: Iterable[Turn]) -> Iterator[RecordedTurn]:
         for turn in turns:
-            yield _Row(turn.seq, turn.at, f.decode_turn(turn.facts))
+            yield RecordedTurn(turn.seq, turn.at, f.decode_turn(turn.facts))
 
-    def _take(self) -> _Row:
+    def _take(self) -> RecordedTurn:
         """Go on to the next turn."""
         row = self._next
         assert row is not None
@@ -283,7 +178,7 @@ class Replay:
         self._enter(row)
         return row
 
-    def _enter(self, row: _Row) -> None:
+    def _enter(self, row: RecordedTurn) -> None:
         self._row = row
         self._due = row.ends
         self._at(row.at)
@@ -297,19 +192,18 @@ class Replay:
     def _took(self) -> float:
         """Seconds that passes took in this turn; not beyond the next one's beginning."""
         row, following = self._row, self._next
-        took = row.ran.took / 1e6 if row.ran is not None else 0.0
-        return min(took, max(0.0, following.at - row.at)) if following is not None else took
+        return min(row.took, max(0.0, following.at - row.at)) if following is not None else row.took
 
     def _apply(self, facts: Iterable[f.Fact]) -> None:
         for fact in facts:
             evolve(self._model, self._renaming.fact(fact), self._row.at)
 
-    def _play(self, row: _Row) -> None:
+    def _play(self, row: RecordedTurn) -> None:
         """One turn; more of them, where a pass goes on over their ends."""
         if row.idled is not None:
             self._idle(row.idled)
         if row.went_on is not None and self._difference is None:
-            self._enter(_Row(row.seq, row.went_on.began, ()))
+            self._enter(RecordedTurn(row.seq, row.went_on.began, ()))
             self._pass()
             if self._next is row:
                 self._differ_in_waiting(row)
@@ -352,12 +246,12 @@ class Replay:
             if self._difference is None:
                 assert self._next is not None
                 share = each / (times - 1) if times > 1 else 1.0
-                self._enter(_Row(self._next.seq, idled.since + (idled.at - idled.since) * share, ()))
+                self._enter(RecordedTurn(self._next.seq, idled.since + (idled.at - idled.since) * share, ()))
                 self._pass()
 
     # -- the app ----------------------------------------------------------------------------------
 
-    def _begin(self, row: _Row) -> None:
+    def _begin(self, row: RecordedTurn) -> None:
         """A start or a resume: new objects, joined with what the journal knows."""
         app = self._made_app()
         self._root = app.root
@@ -498,7 +392,7 @@ class Replay:
         if self._breaks_off() and not row.asked:
             self._mirror.interrupt("the recorded pass ended about here")
             return
-        recorded = row.ran.took / 1e6 if row.ran is not None else 0.0
+        recorded = row.took
         if following is not None:
             recorded = max(recorded, following.at - self._now)
         if (
@@ -527,7 +421,7 @@ class Replay:
         if self._joining:
             self._report("", "nothing of the kind", f"{sentences.joined(fact)}, from the start")
         elif self._difference is None:
-            if row.asked and _same(self._renaming.fact(row.asked[0]), fact):
+            if row.asked and asks_the_same(self._renaming.fact(row.asked[0]), fact):
                 row.asked.popleft()
                 self._compared += 1
                 return
@@ -552,7 +446,7 @@ class Replay:
         else:
             self._report(self._where(), *sentences.apart(first, fact))
 
-    def _differ_in_waiting(self, row: _Row) -> None:
+    def _differ_in_waiting(self, row: RecordedTurn) -> None:
         if self._difference is None:
             waited = f"the pass waited, until turn {row.seq} let something in"
             self._report(self._mirror.over_at, waited, "the pass did not wait")
@@ -560,7 +454,7 @@ class Replay:
     def _where(self) -> str:
         """The line of the user's code that is at it, or at which the pass has ended."""
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        while frame is not None and frame.f_code.co_filename.startswith(OUR_FOLDER):
             if frame.f_code is Replay._pass.__code__:
                 break
             frame = frame.f_back
@@ -576,34 +470,11 @@ class Replay:
         self._mirror.interrupt("the flow has parted from the record")
 
 
-def _same(recorded: f.Fact, fact: f.Fact) -> bool:
-    """Whether two facts of the flow say the same."""
-    match recorded, fact:
-        case f.Called(), f.Called():  # its key tells the arguments, its number the order
-            return (recorded.path, recorded.number, recorded.key, recorded.tick) == (
-                fact.path, fact.number, fact.key, fact.tick,
-            )  # fmt: skip
-        case f.Wrote(), f.Wrote():
-            one, other = recorded.delta, fact.delta
-            return (recorded.path, one.op) == (fact.path, other.op) and same(
-                [list(one.path), one.value], [list(other.path), other.value]
-            )
-        case f.Made(), f.Made():
-            return (recorded.path, recorded.kind, recorded.cls, recorded.options) == (
-                fact.path, fact.kind, fact.cls, fact.options,
-            ) and same([recorded.state, recorded.origin], [fact.state, fact.origin])  # fmt: skip
-        case f.EndAsked(), f.EndAsked():
-            return (recorded.path, recorded.code, recorded.reason, recorded.raised) == (
-                fact.path, fact.code, fact.reason, fact.raised,
-            ) and _ADDRESS.sub("0x", recorded.message) == _ADDRESS.sub("0x", fact.message)  # fmt: skip
-    return recorded == fact
-
-
 def _place_of(err: BaseException) -> str:
     """The user's line that raised, the deepest."""
     at, found = err.__traceback__, ""
     while at is not None:
-        if not at.tb_frame.f_code.co_filename.startswith(_HERE):
+        if not at.tb_frame.f_code.co_filename.startswith(OUR_FOLDER):
             found = f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
         at = at.tb_next
     return found

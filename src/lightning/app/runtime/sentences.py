@@ -6,17 +6,7 @@ import sys
 from typing import Any
 
 from lightning.app.kernel import facts as f
-from lightning.app.kernel.delta import (
-    ADD,
-    CLEAR,
-    DELETE,
-    DISCARD,
-    INSERT,
-    REORDER,
-    SET,
-    SPLICE,
-    UPDATE,
-)
+from lightning.app.kernel.delta import ADD, CLEAR, DELETE, DISCARD, INSERT, REORDER, SET, SPLICE, UPDATE
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.values import unpack
 

@@ -39,7 +39,6 @@ from lightning.app.runtime.keeper import Keeper
 from lightning.app.runtime.log import Log
 from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
-from lightning.app.runtime.past import fork
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
 from lightning.app.storage.home import FLOW, Home, be, shared_memory
@@ -225,6 +224,8 @@ def _is_of(meta: Meta, options: Options) -> bool:
 
 def _forked(runs: Runs, options: Options, module: str, log: Log) -> Run:
     """A new run with the past of another."""
+    from lightning.app.runtime.fork import fork  # only a fork pays for it
+
     assert options.fork is not None
     source, turn = runs.find(options.fork[0]), options.fork[1]
     run = fork(

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # importing the package takes time, which every pytest session would pay
-    from lightning.app.runtime.replay import Report
+    from lightning.app.runtime.report import Report
     from lightning.app.testing.harness import Harness
     from lightning.app.testing.terminal import Terminal
 

@@ -19,7 +19,8 @@ from lightning.app.errors import NotFoundError
 from lightning.app.journal.journal import Reader
 from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.sqlite import SqliteJournal
-from lightning.app.runtime.replay import Build, Report, of_file, replay
+from lightning.app.runtime.replay import Build, of_file, replay
+from lightning.app.runtime.report import Report
 
 
 class Records:

@@ -10,17 +10,17 @@ from typing import Any
 import click
 
 from lightning.app.cli import Group
-from lightning.app.cli.runs import HELP, as_json, runs_dir, sized, spanned, table, written
+from lightning.app.cli.runs import as_json, runs_dir, sized, spanned, table, written
 from lightning.app.journal.runs import Run, Runs
 
-list_ = Group(
+listing = Group(
     "list",
-    {"runs": ("lightning.app.cli.list:list_runs", "The runs of this folder: lightning list runs")},
+    {"runs": ("lightning.app.cli.listing:list_runs", "The runs of this folder: lightning list runs")},
     help="What there is.",
 )
 
 
-@click.command("runs", context_settings=HELP)
+@click.command("runs")
 @runs_dir
 @as_json("Print an array of objects.")
 def list_runs(runs_dir: Path, as_json: bool) -> None:
