@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -34,7 +34,7 @@ from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
 from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live
 from lightning.app.engines.origin import Origin
-from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
+from lightning.app.errors import ChannelClosed, LightningError, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
     Broken,
@@ -52,6 +52,7 @@ from lightning.app.kernel.messages import (
 )
 from lightning.app.kernel.values import Carried, Pickled, pack, unpack
 from lightning.app.storage import home
+from lightning.app.storage.mounts import shown
 
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
@@ -84,6 +85,7 @@ class Host:
         self.live = Live(channel)
         self.name = ""
         self._answering: Answering | None = None
+        self._held = ExitStack()  # what the work needs of its machine
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -131,6 +133,12 @@ class Host:
 
     def start(self) -> bool:
         """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
+        try:
+            if mounts := self.work.cloud_compute.mounts:
+                self._held.enter_context(shown(mounts))
+        except LightningError as error:
+            self.live.say(Broken(type(error).__qualname__, str(error), ""))  # no line of the user's raised it
+            return False
         try:
             _by_user(self.work.on_start)
         except WorkStopped:
@@ -187,6 +195,7 @@ class Host:
                 self.work.on_exit()
             except BaseException as error:
                 self._notice("on_exit", error)
+        self._held.close()
         _flush_output()
         self.live.say(Left())
 

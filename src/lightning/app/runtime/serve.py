@@ -41,7 +41,9 @@ from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
+from lightning.app.storage import mounts
 from lightning.app.storage.home import FLOW, Home, be, shared_memory
+from lightning.app.storage.stores.opening import check as check_store
 
 PORT = 7501
 SWEPT = 20
@@ -83,6 +85,9 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     """Run an app that is loaded, as ``module``."""
     log = Log(options.log_level)
     config = Config.load(Path(options.path).resolve().parent)
+    storage = options.storage or config.storage
+    if storage:
+        check_store(storage)
     runs = Runs(options.runs_dir)
     interrupted = _sweep_after_killed(runs, options)
     if options.fork is not None:
@@ -97,7 +102,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     else:
         opened = _to_resume(runs, options, interrupted)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
-    home = Home(opened.id, opened.folder, shared_memory() / opened.id, config.storage)
+    home = Home(opened.id, opened.folder, shared_memory() / opened.id, storage)
     home.enter()
     be(FLOW)
     place = None
@@ -121,6 +126,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     finally:
         if place is not None:
             place.leave()
+        mounts.sweep(home)  # what works that were killed have left
         opened.release()  # when its processes are gone and what they printed is written
 
 

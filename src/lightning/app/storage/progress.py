@@ -45,7 +45,8 @@ class _Transfer:
     def __init__(self, what: str) -> None:
         self._what = what
         self._began, self._start = time.time(), time.monotonic()
-        self._done, self._total = 0, None
+        self._done = 0
+        self._total: int | None = None
         self._line_due = self._event_due = self._start + QUIET
         self._spoken = False
         self._lock = threading.Lock()
