@@ -42,6 +42,7 @@ from lightning.app.kernel.messages import (
     Delta,
     Left,
     Message,
+    Moved,
     Noticed,
     Raised,
     Ready,
@@ -51,7 +52,7 @@ from lightning.app.kernel.messages import (
     Write,
 )
 from lightning.app.kernel.values import Carried, Pickled, pack, unpack
-from lightning.app.storage import home
+from lightning.app.storage import home, progress
 from lightning.app.storage.mounts import shown
 
 LARGEST_RESULT = 16 << 20
@@ -328,6 +329,7 @@ class Life:
         global _current
         _current = self._host
         signal.signal(signal.SIGTERM, self._terminated)
+        progress.listener = self._moved
         os.register_at_fork(after_in_child=self._forked)
         try:
             try:
@@ -465,6 +467,12 @@ class Life:
             signal.pthread_kill(self._main, signal.SIGTERM)
             pause = min(2 * pause, 0.25)
 
+    def _moved(self, event: progress.Event) -> None:
+        """A transfer has come farther, says the thread that moves it."""
+        self._live.say(Moved(*event[1:]))
+        if self._live.deferred is not None:
+            self._live.deferred()
+
     # -- the end ----------------------------------------------------------------------------------
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
@@ -508,6 +516,7 @@ class Life:
         if _current is self._host:
             _current = None
         self._live.separate()
+        progress.listener = None
         self._channel.close()
         if self._switch is not None:
             self._switch.close()

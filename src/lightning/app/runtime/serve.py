@@ -33,6 +33,7 @@ from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
 from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
+from lightning.app.kernel.messages import Moved
 from lightning.app.runtime import loader
 from lightning.app.runtime.aside import Aside
 from lightning.app.runtime.keeper import Keeper
@@ -41,7 +42,7 @@ from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
-from lightning.app.storage import mounts
+from lightning.app.storage import mounts, progress
 from lightning.app.storage.home import FLOW, Home, be, shared_memory
 from lightning.app.storage.stores.opening import check as check_store
 
@@ -165,6 +166,7 @@ def _run(
     )
     runtime.performer.app_file = options.path
     runtime.performer.app_module = module
+    progress.listener = lambda event: runtime.performer.moved(event.component, Moved(*event[1:]))
     runtime.start()
     if options.resume is not None or options.fork is not None:
         keeper.resume(opened.journal_path)
@@ -176,6 +178,7 @@ def _run(
     try:
         code = runtime.run()
     finally:
+        progress.listener = None
         aside.finish()
     assert runtime.ended is not None
     journal.close()

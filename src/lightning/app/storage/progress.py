@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lightning.app.storage.home import component
-from lightning.app.storage.stores.store import Progress
+
+if TYPE_CHECKING:
+    from lightning.app.storage.stores.store import Progress
 
 QUIET = 1.0
 """Seconds that something may take without a word."""
