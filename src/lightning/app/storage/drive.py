@@ -19,10 +19,8 @@ from lightning.app.config import guess
 from lightning.app.errors import BlobConflictError, BlobNotFoundError, UsageError
 from lightning.app.kernel import values
 from lightning.app.storage.home import component, current
-from lightning.app.storage.notes import FORMAT, WHOLE, Note, Notes, above, covers
+from lightning.app.storage.notes import FORMAT, WHOLE, Note, Notes, above, covers, unfit
 from lightning.app.storage.progress import reported, waiting
-from lightning.app.storage.stores.arrival import make_folder
-from lightning.app.storage.stores.store import named
 from lightning.app.storage.trees.comparing import is_same
 from lightning.app.storage.trees.manifest import Entry
 from lightning.app.storage.trees.trees import Trees
@@ -199,7 +197,10 @@ class Drive:
         parts = [part for part in given.split("/") if part not in ("", ".")]
         if ".." in parts:
             raise UsageError(f"{called}: by '..' it could leave {root}. {_REMEDY}")
-        return "/".join(parts) or WHOLE
+        place = "/".join(parts) or WHOLE
+        if wrong := unfit(place):
+            raise UsageError(f"{called}: {wrong}. Choose another name, or take the folder that it is in")
+        return place
 
     def _here(self, path: str | os.PathLike[str], what: str) -> tuple[Path, str]:
         """Where ``path`` is on this machine, and in the drive."""
@@ -278,10 +279,6 @@ class Drive:
                 f"{self.id}: {place} cannot come to {target}: there is something else already. Nothing was changed: "
                 "remove it, give the drive another root_folder, or let it be replaced with overwrite=True"
             )
-        try:
-            make_folder(target.parent)
-        except OSError as err:
-            raise named(target.parent, err) from err
         makers = ", ".join(dict.fromkeys(_who(note.component) for note in notes))
         identity = " ".join([place, *(f"{note.path} {note.tree}" for note in notes)])
         with reported(f"{self.id} {place} from {makers}") as progress:

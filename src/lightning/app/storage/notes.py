@@ -27,6 +27,7 @@ FORMAT = 1
 
 _PREFIX = "drives/"
 _MARK = "="  # begins the last part of a note's key, and no other part
+_LONGEST_PATH, _LONGEST_PART = 600, 200
 _FEW = 4  # notes are read one after another
 _THREADS = 8
 
@@ -149,6 +150,18 @@ def above(place: str) -> list[str]:
     return [] if place == WHOLE else [WHOLE, *("/".join(parts[:end]) for end in range(1, len(parts)))]
 
 
+def unfit(place: str) -> str:
+    """Why there can be no note at ``place``; empty if there can."""
+    try:
+        longest = max(len(_quoted(part).encode()) for part in place.split("/"))
+        whole = len(place.encode())
+    except UnicodeEncodeError:
+        return "its name is no text"
+    if longest > _LONGEST_PART or whole > _LONGEST_PATH:
+        return f"a path in a drive has at most {_LONGEST_PATH} letters, and each name in it {_LONGEST_PART}"
+    return ""
+
+
 def _clear(view: dict[bytes, Entry], top: bytes) -> None:
     """Make room for what comes to ``top``: nothing is there, and all above are folders."""
     for path in [path for path in view if not top or path == top or path.startswith(top + b"/")]:
@@ -176,7 +189,5 @@ def _joined(place: str, inner: str) -> str:
 
 def _quoted(part: str) -> str:
     """A file's name as a part of a key."""
-    text = "".join(
-        each if each.isprintable() and each not in "\\%" else quote(os.fsencode(each)) for each in part
-    )
+    text = "".join(each if each.isprintable() and each not in "\\%" else quote(each) for each in part)
     return f"%3D{text[1:]}" if text.startswith(_MARK) else text
