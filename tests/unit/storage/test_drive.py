@@ -210,7 +210,7 @@ class TestFiles:
 
     def test_all_of_the_current_folder_is_neither_put_nor_replaced(self) -> None:
         for what in (Drive("lit://data").put, Drive("lit://data").get):
-            with pytest.raises(UsageError, match="that is all of .*root_folder='data'"):
+            with pytest.raises(UsageError, match=r"that is all of .*root_folder='data'"):
                 what(".")
 
     def test_the_folder_of_the_runs_is_not_put(self) -> None:
@@ -250,7 +250,7 @@ class TestPaths:
         os.symlink("../outside", "inside/out")
         drive = Drive("lit://data", root_folder="inside")
         for what in (drive.put, drive.get):
-            with pytest.raises(UsageError, match="a link leads from there to .*/outside"):
+            with pytest.raises(UsageError, match=r"a link leads from there to .*/outside"):
                 what("out/y")
         os.symlink("x", "inside/within")
         drive.put("within")
@@ -345,7 +345,7 @@ class TestWhose:
         write("model/a", "a")
         drive = Drive("lit://data")
         drive.put("model")
-        with pytest.raises(BlobConflictError, match="model/a was put as a part of model.*delete 'model'"):
+        with pytest.raises(BlobConflictError, match=r"model/a was put as a part of model.*delete 'model'"):
             drive.delete("model/a")
         drive.delete("model")
         assert drive.list() == []
@@ -413,7 +413,7 @@ class TestGet:
             changed()
             with pytest.raises(
                 BlobConflictError,
-                match="a cannot come to .*/a: there is something else already.*overwrite=True",
+                match=r"a cannot come to .*/a: there is something else already.*overwrite=True",
             ):
                 drive.get("a")
             drive.get("a", overwrite=True)
@@ -535,7 +535,7 @@ class TestStore:
         put(Drive("lit://data"), "a", "x")
         for stat in run_home.store.list("trees/"):
             run_home.store.delete(stat.key)
-        with pytest.raises(BlobNotFoundError, match="trees/.*it is not there. It was deleted"):
+        with pytest.raises(BlobNotFoundError, match=r"trees/.*it is not there. It was deleted"):
             Drive("lit://data", root_folder="copy").get("a")
 
     def test_the_trees_that_are_in_use_are_told(self, run_home: Home) -> None:

@@ -6,12 +6,14 @@ What it does when the work starts is in ``mounts/``.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning.app.config import place
-from lightning.app.errors import UsageError
+from lightning.app.errors import StorageError, UsageError
 from lightning.app.kernel import values
+from lightning.app.storage.stores.opening import check
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,7 +39,8 @@ class Mount:
             raise UsageError(
                 f"Mount(source={source!r}): what components make is not mounted. Share files with a Drive, or pass a Path"
             )
-        place(source, f"Mount(source={source!r})", Path.cwd())
+        with suppress(StorageError):  # what is not installed here may be where it is mounted
+            check(place(source, f"Mount(source={source!r})", Path.cwd()))
         path = os.fspath(self.mount_path) if isinstance(self.mount_path, str | os.PathLike) else None
         if not isinstance(path, str) or not path.strip() or "\0" in path or "://" in path:
             raise UsageError(

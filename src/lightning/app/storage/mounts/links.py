@@ -95,14 +95,14 @@ def _make(place: Path, files: Path, mount: Mount, record: Path) -> None:
             return
         make_folder(place.parent)
         place.symlink_to(files)
+    except StorageError:
+        raise
     except FileExistsError as err:
         raise BlobConflictError(
             f"{mount}: there is something already at {place}, which is not ours. Nothing was changed: remove it, or "
             f"choose another mount_path, such as './{place.name}'"
         ) from err
     except OSError as err:
-        if isinstance(err, StorageError):
-            raise
         raise StorageDeniedError(
             f"{mount}: {place} cannot be made: {err.strerror}. Choose another mount_path, such as './{place.name}', or "
             "give this user the right to make it"
