@@ -1,4 +1,4 @@
-"""What no message could carry is refused where the flow makes it, by name, and leaves no trace."""
+"""What no message could carry: arguments of calls go by pointer, values of attributes are refused by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import lightning as L
-from lightning.app.errors import CallError, StateValueError
+from lightning.app.errors import StateValueError
 from lightning.app.kernel.size import LARGEST_VALUE
 from lightning.app.testing import Harness
 from tests.contract.components import Echo, Flow
@@ -58,40 +58,39 @@ def test_a_large_write_is_refused_by_name_before_it_is_journaled(write: Any, nam
 
 
 @pytest.mark.parametrize(
-    ("call", "name"),
+    ("call", "length"),
     [
-        (lambda echo: echo.run(LARGE), "value"),
-        (lambda echo: echo.run(value=[LARGE]), "value"),
-        (lambda echo: echo.run(L.Keyed(LARGE, key="large")), "value"),
-        (lambda echo: echo.run([HALF, HALF, "and more"]), "value"),
+        (lambda echo: echo.run(LARGE), len(LARGE)),
+        (lambda echo: echo.run(value=[LARGE]), 1),
+        (lambda echo: echo.run(L.Keyed(LARGE, key="large")), len(LARGE)),
+        (lambda echo: echo.run([HALF, HALF, "and more"]), 3),
     ],
 )
-def test_large_arguments_are_refused_by_name_before_the_call_is_journaled(call: Any, name: str) -> None:
-    def run(flow: Any) -> None:
-        with pytest.raises(
-            CallError, match=rf"^root\.echo\.run: argument {name} is of 67\.\d MB, .*Payload$"
-        ):
-            call(flow.echo)
-        flow.refused = True
+def test_large_arguments_travel_by_pointer(call: Any, length: int) -> None:
+    class Length(L.LightningWork):
+        def run(self, value: Any) -> int:
+            return len(value)
 
-    with Harness(Flow(run, echo=Echo())) as app:
+    def run(flow: Any) -> None:
+        flow.found = call(flow.length)
+
+    with Harness(Flow(run, length=Length())) as app:
         app.run_until_idle()
-        assert app.root.refused
-        assert app.root.echo.status.count == 0
+        assert app.root.found == length
         assert sum(len(turn.facts) for turn in app.journal.read()) < 10_000
 
 
-def test_the_largest_of_several_arguments_is_the_one_named() -> None:
-    class Two(L.LightningWork):
-        def run(self, first: str, second: str = "") -> None:
+def test_arguments_that_are_many_and_too_large_together_are_refused_and_the_largest_is_named() -> None:
+    class Many(L.LightningWork):
+        def run(self, *each: str) -> None:
             pass
 
     def run(flow: Any) -> None:
-        flow.two.run("x" * (LARGEST_VALUE // 2), second="x" * (LARGEST_VALUE // 2 + 10))
+        flow.many.run(*["x" * 250_000] * 269, "x" * 250_001)
 
-    with Harness(Flow(run, two=Two()), log_level="error") as app:
+    with Harness(Flow(run, many=Many()), log_level="error") as app:
         app.run_until_idle()
-        assert "argument second is of" in app.failure
+        assert "argument *args[269] is of 0.3 MB" in app.failure
 
 
 def test_a_large_value_is_refused_in_init_and_outside_an_app() -> None:

@@ -84,11 +84,15 @@ def test_what_takes_long_is_told_less_and_less_often(
 def test_what_failed_is_not_said_to_have_ended_well(
     clock: Clock, heard: list[Event], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(OSError, match="gone"), reported("lit://data") as tell:
-        clock.now = 2
-        tell(1 * MB, 2 * MB)
-        clock.now = 3
-        raise OSError("gone")
+    def fail() -> None:
+        with reported("lit://data") as tell:
+            clock.now = 2
+            tell(1 * MB, 2 * MB)
+            clock.now = 3
+            raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        fail()
     assert capsys.readouterr().err == "lit://data: 50 % of 2.0 MB, 0.5 MB/s, 2 s left\n"
     assert [event.ended for event in heard] == [None, 1_000_003.0]
 

@@ -16,6 +16,7 @@ import click
 
 from lightning.app import __version__
 from lightning.app.cli.errors import INTERRUPTED, complain, reporting
+from lightning.app.storage.home import sweep
 
 
 class Group(click.Group):
@@ -96,6 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except click.Abort:
             return INTERRUPTED
+        finally:
+            sweep()
         return code if isinstance(code, int) else 0
 
     return reporting(command)

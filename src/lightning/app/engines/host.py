@@ -242,7 +242,11 @@ def _by_user(code: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def _opened(value: Any) -> Any:
     if type(value) is Pickled:
         return pickle.loads(value.data)
-    return value.payload.value if type(value) is Carried else value
+    if type(value) is Carried:
+        from lightning.app.storage.payload import unshared  # it has come with one
+
+        return unshared(value.payload)
+    return value
 
 
 def _told(error: BaseException, where: str) -> tuple[str, str, str]:

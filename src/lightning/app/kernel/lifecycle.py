@@ -1,8 +1,7 @@
 """The life of one call to ``run``, and of one work's process. Every legal move is a row of a table.
 
 A call is *waiting* until its work's process can take it, *running* from the moment it was sent, and then
-*succeeded*, *failed* or *cancelled*. A crash or a retry sends it back to waiting, under the same ``call_id``;
-so does the loss of a payload that it had made.
+*succeeded*, *failed* or *cancelled*. A crash or a retry sends it back to waiting, under the same ``call_id``.
 
 A work's process is *absent*, *starting* from the moment it was placed, *ready* once its host said so, and
 *stopping* from the moment it was asked to end.
@@ -47,6 +46,7 @@ class Step(IntEnum):
     FAILED = 2
     REQUEUED = 3  # a retry, or the process died and the call may run again
     CANCELLED = 4
+    LOST = 5  # what it had made is gone, and it must not run again
 
 
 CALL_MOVES: dict[tuple[Phase, Step], Phase] = {
@@ -58,11 +58,7 @@ CALL_MOVES: dict[tuple[Phase, Step], Phase] = {
     (Phase.RUNNING, Step.REQUEUED): Phase.WAITING,
     (Phase.RUNNING, Step.CANCELLED): Phase.CANCELLED,
     (Phase.FAILED, Step.REQUEUED): Phase.WAITING,  # a resumed run tries the call again that ended it
-    (
-        Phase.SUCCEEDED,
-        Step.REQUEUED,
-    ): Phase.WAITING,  # what it made is lost: a resumed run counts it as interrupted
-    (Phase.SUCCEEDED, Step.FAILED): Phase.FAILED,  # the same, where it must not run again
+    (Phase.SUCCEEDED, Step.LOST): Phase.FAILED,
 }
 
 PROCESS_MOVES: frozenset[tuple[Process, Process]] = frozenset(

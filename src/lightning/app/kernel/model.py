@@ -320,9 +320,6 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         call = next(each for each in (*life.queue, *life.latest.values()) if each.number == fact.number)
         if call.phase is Phase.WAITING:
             life.queue.remove(call)
-        elif call.phase is Phase.SUCCEEDED:  # it had returned, but what it made was lost
-            life.successes -= 1
-            call.value = None
     life.idle_since = at
     call.failure = fact.failure
     if fact.died:
@@ -337,7 +334,9 @@ def _call_failed(model: Model, fact: f.CallFailed, at: float) -> None:
         life.queue.appendleft(call)
         life.enter("pending", at, fact.failure.kind, fact.failure.message)
     else:
-        call.move(Step.FAILED, fact.path, at)
+        lost = call.phase is Phase.SUCCEEDED
+        call.move(Step.LOST if lost else Step.FAILED, fact.path, at)
+        call.value = None
         life.failures += 1
         life.enter("failed", at, "timeout" if fact.timeout else fact.failure.kind, fact.failure.message)
 

@@ -43,7 +43,7 @@ from lightning.app.runtime.options import Options
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
 from lightning.app.storage import mounts, progress
-from lightning.app.storage.home import FLOW, Home, be, shared_memory
+from lightning.app.storage.home import FLOW, Home, be
 from lightning.app.storage.stores.opening import check as check_store
 
 PORT = 7501
@@ -103,7 +103,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     else:
         opened = _to_resume(runs, options, interrupted)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
-    home = Home(opened.id, opened.folder, shared_memory() / opened.id, storage)
+    home = Home.of_run(opened.id, opened.folder, storage)
     home.enter()
     be(FLOW)
     place = None

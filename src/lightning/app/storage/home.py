@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +42,11 @@ class Home:
     folder: Path  # below the run's own folder: on the disk
     memory: Path  # in shared memory: gone with a power cut
     url: str | None = None  # of the app's object store; None: it is in ``folder``
+
+    @classmethod
+    def of_run(cls, run: str, folder: Path, url: str | None = None) -> Home:
+        """The home of the run whose own folder this is."""
+        return cls(run, folder, shared_memory() / run, url)
 
     @cached_property
     def store(self) -> Store:
@@ -90,7 +94,7 @@ def current() -> Home:
 
 def shared_memory() -> Path:
     """The folder in shared memory in which each run of this user has its own; the disk's where there is none."""
-    above = _SHARED if os.access(_SHARED, os.W_OK) else Path(tempfile.gettempdir())
+    above = _SHARED if os.access(_SHARED, os.W_OK) else Path(os.environ.get("TMPDIR", "/tmp"))
     return above / f"lightning-{os.getuid()}"
 
 
@@ -143,6 +147,8 @@ def sweep() -> None:
 
 
 def _of_this_process() -> Home:
+    import tempfile  # takes a moment, and an app has a home of its own
+
     folder, name = Path(tempfile.mkdtemp(prefix="lightning-")), f"{_PROCESS}{os.getpid()}"
     home = Home(name, folder, shared_memory() / name)
     _own(home.memory.parent)

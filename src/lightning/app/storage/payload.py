@@ -65,17 +65,16 @@ class Payload:
                     "the value of a Payload was asked for in a flow: it stays where it was made until a work opens it. "
                     "Pass the Payload to a work's run, and read .value there"
                 )
-            head, buffers = self._opened()
-            self._value = whole(head, buffers)
+            self._value = whole(*self._opened())
         return self._value
 
-    def _opened(self) -> Opened:
+    def _opened(self, *, own: bool = False) -> Opened:
         if self._inline:
-            return files.opened(memoryview(bytearray(self._inline)), f"payload {self._name}")
+            return files.opened(memoryview(bytearray(self._inline)), f"payload {self._name}", own=own)
         depot = _depot()
         if not depot.has(self._name) and home.current().url:
             self._fetch(depot)
-        return depot.open(self._name)
+        return depot.open(self._name, own=own)
 
     def _fetch(self, depot: Depot) -> None:
         """From the app's object store."""
@@ -96,6 +95,11 @@ class Payload:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Payload:
         return self
+
+
+def unshared(payload: Payload) -> Any:
+    """A value that is the caller's own: he may change it, and nobody else sees that."""
+    return whole(*payload._opened(own=True))
 
 
 def _pointer(payload: Payload) -> list[Any]:

@@ -72,20 +72,20 @@ class Depot:
             "referred to it, or it was lost with the machine's memory: make it again"
         )
 
-    def open(self, name: str) -> Opened:
-        """Map it. Nothing is copied."""
+    def open(self, name: str, *, own: bool = False) -> Opened:
+        """Map it. Nothing is copied. ``own``: all of it may be written to, which nobody else sees."""
         path = self.path(name)
         try:
             with open(path, "rb") as file:
                 start = file.read(_HEADER.size)
-                own = _Layout.read(start + file.read(_table_size(start)), path).has_own
-                access = mmap.ACCESS_COPY if own else mmap.ACCESS_READ
+                private = own or _Layout.read(start + file.read(_table_size(start)), path).has_own
+                access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
                 mapped = memoryview(mmap.mmap(file.fileno(), 0, access=access))
         except (OSError, ValueError) as err:
             if isinstance(err, OSError) and not isinstance(err, StorageError):
                 raise named(path, err) from err
             raise
-        return opened(mapped, path)
+        return opened(mapped, path, own=own)
 
     def has(self, name: str) -> bool:
         return valid(name) and ((self.memory / name).exists() or (self.disk / name).exists())
@@ -262,7 +262,7 @@ def joined(parts: Parts) -> bytes:
     return _Layout.of(parts).joined(parts)
 
 
-def opened(data: memoryview, where: object) -> Opened:
+def opened(data: memoryview, where: object, *, own: bool = False) -> Opened:
     """The parts that lie in ``data``, which stay there."""
     laid = _Layout.read(data, where)
     if laid.size != data.nbytes:
@@ -270,7 +270,7 @@ def opened(data: memoryview, where: object) -> Opened:
     buffers = []
     for start, length in zip(laid.starts, laid.lengths, strict=True):
         piece = data[start : start + (length & ~_OWN)]
-        buffers.append(piece if length & _OWN else piece.toreadonly())
+        buffers.append(piece if own or length & _OWN else piece.toreadonly())
     return Opened(data[laid.begin : laid.begin + laid.head], buffers)
 
 

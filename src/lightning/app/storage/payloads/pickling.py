@@ -199,14 +199,13 @@ def _untyped_storage(buffer: Any) -> Any:
     import torch
 
     view = memoryview(buffer)
-    return (
-        torch.frombuffer(view, dtype=torch.uint8).untyped_storage()
-        if view.nbytes
-        else torch.UntypedStorage(0)
-    )
+    if not view.nbytes:
+        return torch.UntypedStorage(0)  # type: ignore[no-untyped-call, unused-ignore]
+    return torch.frombuffer(view, dtype=torch.uint8).untyped_storage()
 
 
 def _typed_storage(buffer: Any, dtype: Any) -> Any:
     import torch
 
-    return torch.storage.TypedStorage(wrap_storage=_untyped_storage(buffer), dtype=dtype, _internal=True)
+    untyped = _untyped_storage(buffer)
+    return torch.storage.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)  # type: ignore[no-untyped-call, unused-ignore]
