@@ -122,5 +122,15 @@ class Left(Message, frozen=True, tag=26):
     """The last word of an orderly end, after ``on_exit``."""
 
 
+class Moved(Message, frozen=True, tag=27):
+    """How far a transfer is that takes longer than a second. For whoever looks on: it changes nothing."""
+
+    what: str  # "lit://data model.pt from root.train"
+    done: int  # bytes
+    total: int | None  # None: not known
+    began: float
+    ended: float | None = None  # with this one it is over
+
+
 ToHost = Begin | Call | Write | Stop | Ack
-ToRuntime = Ready | Changed | Returned | Raised | Broken | Noticed | Left | Ack
+ToRuntime = Ready | Changed | Returned | Raised | Broken | Noticed | Left | Moved | Ack
