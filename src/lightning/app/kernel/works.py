@@ -63,7 +63,9 @@ class Works:
         self.ledger.enter(f.EpochBegan(self.ledger.model.epoch + 1))
         for path, call, why in lost:
             if self.ledger.model.works[path].options.on_crash == "rerun":
-                self.ledger.enter(f.Forgotten(path, call.number))  # the flow asks for it again, with its arguments
+                self.ledger.enter(
+                    f.Forgotten(path, call.number)
+                )  # the flow asks for it again, with its arguments
             else:
                 self._broken_off(path, self.ledger.model.works[path], call, why)
         for path, life in self.ledger.model.works.items():

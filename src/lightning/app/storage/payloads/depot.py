@@ -130,6 +130,10 @@ class Depot:
             else:
                 self._copy(source, self.disk, None)
 
+    def place(self, size: int) -> Path:
+        """The folder for a payload of so many bytes, by what is free."""
+        return next(self._folders(size))
+
     def _folders(self, size: int) -> Iterator[Path]:
         """Where it may go, the better place first."""
         if size < _SMALL or size + _RESERVE < min(free_at(self.memory) or sys.maxsize, free_memory()):
