@@ -27,6 +27,9 @@ VARIABLE = "LIGHTNING_HOME"
 FLOW = "root"
 """The component whose code runs in the runtime."""
 
+STORE = "store"
+"""In a run's folder, the folder of its object store where no other is configured."""
+
 ORIGIN = "origin"
 """In each run's folder in shared memory, a link to its folder on the disk."""
 
@@ -55,7 +58,7 @@ class Home:
         from lightning.app.storage.stores.opening import folder_at, open_store  # most runs need none
 
         store = open_store(
-            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / "store"
+            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / STORE
         )
         if self.url and folder_at(self.url) is None:
             from lightning.app.storage.cache import CachingStore

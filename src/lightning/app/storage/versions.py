@@ -120,7 +120,7 @@ def bring(version: str, target: Path, what: str, *, overwrite: bool = False) -> 
         if not os.path.lexists(target):  # else somebody else was faster
             raise
     except BlobNotFoundError as err:
-        if target.parent.exists() and not is_there(version):
+        if not is_there(version):
             raise BlobNotFoundError(
                 f"{what}: this version ({version[:10]}) is no longer in the store {current().store.url}: let the work "
                 "that made it run again, with other arguments or cache_calls=False"
