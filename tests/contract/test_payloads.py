@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import lightning as L
 from lightning.app.kernel.facts import Returned
+from lightning.app.storage import Payload
 from lightning.app.storage.home import shared_memory
-from lightning.app.testing import Terminal
+from lightning.app.testing import Harness, Terminal
 
 from .live import Stage
 
@@ -230,3 +232,27 @@ def test_large_arguments_arrive_however_the_process_was_started(stage: Stage, me
         app = L.LightningApp(Flow())
         """
     ) == ["[1000000, 200000, 70000000] 1"]
+
+
+def test_a_payload_that_the_flow_has_made_reaches_a_work_and_replays() -> None:
+    class Sum(L.LightningWork):
+        def run(self, payload: Payload) -> int:
+            return sum(payload.value)
+
+    class Root(L.LightningFlow):
+        def __init__(self) -> None:
+            super().__init__()
+            self.small: Payload | None = None
+            self.large: Payload | None = None
+            self.sum = Sum()
+            self.found: list[int] = []
+
+        def run(self) -> None:
+            if self.small is None:
+                self.small = Payload([1, 2, 3])
+                self.large = Payload(list(range(20_000)))
+            self.found = [self.sum.run(self.small), self.sum.run(self.large)]
+
+    with Harness(Root()) as app:
+        app.run_until_idle()
+        assert app.root.found == [6, 199_990_000]

@@ -13,9 +13,10 @@ from lightning.app.core.state import State, TrackedDict, TrackedList, TrackedSet
 from lightning.app.core.work import LightningWork
 from lightning.app.errors import StateValueError
 from lightning.app.kernel import delta as d
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.delta import apply
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import canonical, decode, encode, pack
+from lightning.app.kernel.values import decode, encode, pack
 from tests.unit.kernel import drawn
 
 
