@@ -44,6 +44,11 @@ class Home:
     url: str | None = None  # of the app's object store; None: it is in ``folder``
     peers: tuple[str, ...] = ()  # ``host:port`` of those who give what the other machines of the run have
 
+    @classmethod
+    def of_run(cls, run: str, folder: Path, url: str | None = None) -> Home:
+        """The home of the run whose own folder this is."""
+        return cls(run, folder, shared_memory() / run, url)
+
     @cached_property
     def store(self) -> Store:
         """The app's object store, where all machines of the run find what one of them has put."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import weakref
-from contextlib import suppress
 from typing import Any
 
 from lightning.app.errors import StorageError
 from lightning.app.kernel.values import register
 from lightning.app.storage import home
-from lightning.app.storage.payloads import depot as files
-from lightning.app.storage.payloads.depot import Depot, Opened
+from lightning.app.storage.payloads.depot import Depot
+from lightning.app.storage.payloads.layout import Opened, laid_out, opened, size_of
 from lightning.app.storage.payloads.names import new_small_name
 from lightning.app.storage.payloads.pickling import parts, whole
 from lightning.app.storage.progress import reported
@@ -44,9 +43,9 @@ class Payload:
         self._value: Any = _ABSENT
         self._dropping: weakref.finalize[Any, Any] | None = None
         self._component, self._call = home.component(), home.call()
-        self._size = files.size_of(made)
+        self._size = size_of(made)
         if self._size <= INLINE:
-            self._name, self._inline = new_small_name(), files.joined(made)
+            self._name, self._inline = new_small_name(), b"".join(laid_out(made))
             return
         self._inline = b""
         depot = _depot()
@@ -54,7 +53,8 @@ class Payload:
         self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
         self._dropping.atexit = False
         if durable:
-            depot.save(self._name)
+            with reported(f"payload {self._name} to {depot.disk}") as progress:
+                depot.save(self._name, progress)
 
     @property
     def value(self) -> Any:
@@ -70,16 +70,14 @@ class Payload:
 
     def _opened(self, *, own: bool = False) -> Opened:
         if self._inline:
-            return files.opened(memoryview(bytearray(self._inline)), f"payload {self._name}", own=own)
+            return opened(memoryview(bytearray(self._inline)), f"payload {self._name}", own=own)
         depot = _depot()
-        if not depot.has(self._name) and home.current().url:
-            self._fetch(depot)
-        return depot.open(self._name, own=own)
+        if not depot.has(self._name):
+            from lightning.app.storage.payloads.peers import fetch  # what is here needs nobody else
 
-    def _fetch(self, depot: Depot) -> None:
-        """From the app's object store."""
-        with suppress(FileNotFoundError), reported(f"payload {self._name}") as progress:
-            home.current().store.get(f"payloads/{self._name}", depot.disk / self._name, progress=progress)
+            with reported(f"payload {self._name}") as progress:
+                fetch(self._name, self._size, depot, progress=progress)
+        return depot.open(self._name, own=own)
 
     def __eq__(self, other: object) -> bool:
         return self._name == other._name if isinstance(other, Payload) else NotImplemented

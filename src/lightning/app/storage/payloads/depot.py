@@ -7,41 +7,44 @@ there is no room, it is an error, not the end of the process.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import mmap
 import os
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from struct import Struct, error
-from typing import NamedTuple
-from zlib import crc32
+from typing import Any
 
 from lightning.app.errors import BlobNotFoundError, StorageError
+from lightning.app.storage.payloads.layout import BEGINNING, Opened, has_own, laid_out, opened, size_of
 from lightning.app.storage.payloads.names import new_name, valid
 from lightning.app.storage.payloads.pickling import Parts
-from lightning.app.storage.stores.arrival import NO_SPACE, free_at
-from lightning.app.storage.stores.store import Progress, Trouble, named
+from lightning.app.storage.payloads.space import SMALL, amount, free_memory
+from lightning.app.storage.stores.arrival import NO_SPACE, free_at, write
+from lightning.app.storage.stores.store import Progress, named
 
-FORMAT = 1
-_MAGIC = b"LPAY"
-_HEADER = Struct("<4sHHQI")  # magic, format, buffers, bytes of the head, checksum of this and the table
-_LENGTH = Struct("<Q")
-_OWN = 1 << 63  # in the table: whoever maps it may write to his copy
-_ALIGNED = 64
-_SMALL = 1 << 20  # what is smaller is not worth asking how much memory is left
-_RESERVE = 64 << 20  # of memory, left to the processes
-_PRIVATE = "."  # begins the name of what is in the making
-_AT_ONCE = 1 << 27
+_AT_ONCE = 32 << 20  # bytes: for so long a signal waits
+_PIECES = 1024  # so many the system takes at once
+_PRIVATE = "."  # begins the name of what is in the making, where it needs one
+_NAMELESS = getattr(os, "O_TMPFILE", 0)
 
-
-class Opened(NamedTuple):
-    head: memoryview
-    buffers: list[memoryview]
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_FAILED = ctypes.c_void_p(-1).value
+_NO_RESERVE = (
+    0x4000 if mmap.MAP_PRIVATE == 2 and _NAMELESS else 0
+)  # Linux's: what is not written to costs nothing
+_ADDRESS = 64  # bits
 
 
 class Depot:
-    """Payloads by name, in the folder ``memory``, and in the folder ``disk``."""
+    """Payloads by name, in the folder ``memory``, and in the folder ``disk``.
+
+    What is on the disk is safe there. Any number of threads and processes may use the same folders at once.
+    """
 
     def __init__(self, memory: Path, disk: Path) -> None:
         self.memory = memory
@@ -49,17 +52,26 @@ class Depot:
 
     def make(self, parts: Parts) -> tuple[str, int]:
         """A new file of these parts, whole when this returns. Its name and its size."""
-        laid = _Layout.of(parts)
-        name = new_name()
-        for folder in self._folders(laid.size):
+        name, size = new_name(), size_of(parts)
+        if self.place(size) == self.memory:
             try:
-                with self.making(folder, name) as descriptor:
-                    laid.write(descriptor, parts)
-                return name, laid.size
+                with self.making(self.memory, name) as descriptor:
+                    _write(descriptor, laid_out(parts))
+                return name, size
             except OSError as err:
-                if err.errno not in NO_SPACE or folder == self.disk:
-                    raise named(folder / name, err) from err
-        raise AssertionError("the disk decides")
+                if err.errno not in NO_SPACE:
+                    raise named(self.memory / name, err) from err
+        self._room(name, size)
+        try:
+            with self.making(self.disk, name) as descriptor:
+                _write(descriptor, laid_out(parts))
+        except OSError as err:
+            raise self._refused(self.disk / name, size, err) from err
+        return name, size
+
+    def place(self, size: int) -> Path:
+        """Where a file of ``size`` bytes is to go: into shared memory if there is room, else to the disk."""
+        return self.memory if size < SMALL or size <= free_memory(self.memory) else self.disk
 
     def path(self, name: str) -> Path:
         """Where it is; an error if it is nowhere here."""
@@ -67,41 +79,46 @@ class Depot:
         for folder in (self.memory, self.disk):
             if (path := folder / name).exists():
                 return path
-        raise BlobNotFoundError(
-            f"{self.memory / name}: this payload is not there any more. Nothing in the app's state or among its calls "
-            "referred to it, or it was lost with the machine's memory: make it again"
-        )
+        raise self._gone(name)
 
     def open(self, name: str, *, own: bool = False) -> Opened:
         """Map it. Nothing is copied. ``own``: all of it may be written to, which nobody else sees."""
-        path = self.path(name)
-        try:
-            with open(path, "rb") as file:
-                start = file.read(_HEADER.size)
-                private = own or _Layout.read(start + file.read(_table_size(start)), path).has_own
-                access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
-                mapped = memoryview(mmap.mmap(file.fileno(), 0, access=access))
-        except (OSError, ValueError) as err:
-            if isinstance(err, OSError) and not isinstance(err, StorageError):
+        _check(name)
+        for path in (self.memory / name, self.disk / name):
+            try:
+                with _reading(path) as descriptor:
+                    private = own or has_own(os.pread(descriptor, BEGINNING, 0))
+                    data = _mapped(descriptor, own=private)
+            except FileNotFoundError:
+                continue
+            except OSError as err:
                 raise named(path, err) from err
-            raise
-        return opened(mapped, path, own=own)
+            return opened(data, path, own=own)
+        raise self._gone(name)
 
     def has(self, name: str) -> bool:
-        return valid(name) and ((self.memory / name).exists() or (self.disk / name).exists())
+        return valid(name) and (os.path.exists(self.memory / name) or self.saved(name))
 
     def saved(self, name: str) -> bool:
         """Whether there is a copy on the disk."""
-        return (self.disk / name).exists()
+        return os.path.exists(self.disk / name)
 
     def names(self) -> set[str]:
         """What is here."""
         return {name for folder in (self.memory, self.disk) for name in _listed(folder) if valid(name)}
 
     def save(self, name: str, progress: Progress | None = None) -> None:
-        """Copy it to the disk, if it is not there already. It is safe there when this returns."""
-        if not self.saved(name):
+        """Copy it to the disk, if it is not there already. It is safe there when this returns.
+
+        The system copies: threads of Python go on meanwhile.
+        """
+        if self.saved(name):
+            return
+        try:
             self._copy(self.memory / name, self.disk, progress)
+        except FileNotFoundError:
+            if not self.saved(name):
+                raise self._gone(name) from None
 
     def release(self, name: str) -> None:
         """Take it out of shared memory, if there is a copy on the disk. Who has mapped it keeps what he has."""
@@ -122,6 +139,9 @@ class Depot:
                 try:
                     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     os.link(source, folder / name)
+                    if folder == self.disk:
+                        _sync(source)
+                        _sync(folder)
                     break
                 except FileExistsError:
                     break
@@ -130,173 +150,149 @@ class Depot:
             else:
                 self._copy(source, self.disk, None)
 
-    def place(self, size: int) -> Path:
-        """The folder for a payload of so many bytes, by what is free."""
-        return next(self._folders(size))
-
-    def _folders(self, size: int) -> Iterator[Path]:
-        """Where it may go, the better place first."""
-        if size < _SMALL or size + _RESERVE < min(free_at(self.memory) or sys.maxsize, free_memory()):
-            yield self.memory
-        free = free_at(self.disk)
-        if free is not None and size > free:
-            raise Trouble.FULL.of(self.disk, f"a payload of {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB free")
-        yield self.disk
-
-    def making(self, folder: Path, name: str) -> _Making:
-        """A file in the making: it gets its name when the context is left in order."""
-        return _Making(folder, name)
+    @contextmanager
+    def making(self, folder: Path, name: str) -> Iterator[int]:
+        """A file in the making. It gets its name when the context is left in order: else there never was one."""
+        private = None
+        descriptor = _nameless(folder)
+        if descriptor is None:
+            private = folder / f"{_PRIVATE}{name}-{os.getpid()}"
+            descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        try:
+            yield descriptor
+            if folder == self.disk:
+                os.fsync(descriptor)
+            if private is not None:
+                os.rename(private, folder / name)
+                private = None
+            else:
+                with suppress(FileExistsError):  # somebody else has made the same copy
+                    # With a folder's descriptor given, needed or not, Python lets the system follow the link.
+                    os.link(f"/proc/self/fd/{descriptor}", folder / name, src_dir_fd=descriptor)
+            if folder == self.disk:
+                _sync(folder)
+        finally:
+            os.close(descriptor)
+            if private is not None:
+                _remove(private)
 
     def _copy(self, source: Path, folder: Path, progress: Progress | None) -> None:
+        name = source.name
+        with _reading(source) as descriptor:
+            size, done = os.fstat(descriptor).st_size, 0
+            self._room(name, size)
+            try:
+                with self.making(folder, name) as out:
+                    while done < size:
+                        done += os.sendfile(out, descriptor, done, min(_AT_ONCE, size - done))
+                        if progress is not None:
+                            progress(done, size)
+            except OSError as err:
+                raise self._refused(folder / name, size, err) from err
+
+    def _room(self, name: str, size: int) -> None:
+        free = free_at(self.disk)
+        if free is not None and size > free:
+            raise self._no_space(name, size, f"{amount(free)} free")
+
+    def _refused(self, path: Path, size: int, err: OSError) -> StorageError:
+        return self._no_space(path.name, size, "full") if err.errno in NO_SPACE else named(path, err)
+
+    def _no_space(self, name: str, size: int, disk: str) -> StorageError:
+        return StorageError(
+            f"payload {name} of {amount(size)}: there is no space for it, neither in {self.memory} "
+            f"({amount(max(0, free_memory(self.memory)))} to be had) nor in {self.disk} ({disk}). Nothing was left "
+            "behind: free some, or have the runs on a larger disk with --runs-dir"
+        )
+
+    def _gone(self, name: str) -> BlobNotFoundError:
+        return BlobNotFoundError(
+            f"{self.memory / name}: this payload is not there any more. Nothing in the app's state or among its calls "
+            "referred to it, or it was lost with the machine's memory: make it again"
+        )
+
+
+def _nameless(folder: Path) -> int | None:
+    """A file without a name, of which nothing is left when its maker is killed; None where there are none."""
+    if not _NAMELESS:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return None
+    flags = _NAMELESS | os.O_WRONLY | os.O_CLOEXEC
+    try:
         try:
-            with open(source, "rb") as file, self.making(folder, source.name) as descriptor:
-                total, done = os.fstat(file.fileno()).st_size, 0
-                while done < total:
-                    done += os.sendfile(descriptor, file.fileno(), done, min(_AT_ONCE, total - done))
-                    if progress is not None:
-                        progress(done, total)
-                os.fsync(descriptor)
-            _sync(folder)
-        except OSError as err:
-            raise named(folder / source.name, err) from err
-
-
-class _Making:
-    """A file that nobody sees until it is whole. What a killed process leaves of it has no name of a payload."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._path = folder / name
-        self._private = folder / f"{_PRIVATE}{name}"
-
-    def __enter__(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            self._descriptor = os.open(self._private, flags, 0o600)
+            return os.open(folder, flags, 0o400)
         except FileNotFoundError:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._descriptor = os.open(self._private, flags, 0o600)
-        return self._descriptor
-
-    def __exit__(self, kind: object, err: object, trace: object) -> None:
-        os.close(self._descriptor)
-        if kind is None:
-            os.rename(self._private, self._path)
-        else:
-            _remove(self._private)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(folder, flags, 0o400)
+    except OSError as err:
+        if err.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
 
 
-class _Layout:
-    """How the parts lie in a file."""
-
-    def __init__(self, head: int, lengths: list[int]) -> None:
-        self.head = head
-        self.lengths = lengths
-        self.begin = _HEADER.size + _LENGTH.size * len(lengths)
-        self.starts: list[int] = []
-        at = self.begin + head
-        for length in lengths:
-            at = -(-at // _ALIGNED) * _ALIGNED
-            self.starts.append(at)
-            at += length & ~_OWN
-        self.size = at
-
-    @classmethod
-    def of(cls, parts: Parts) -> _Layout:
-        return cls(len(parts.head), [each.size | (_OWN if each.own else 0) for each in parts.buffers])
-
-    @classmethod
-    def read(cls, start: bytes | memoryview, where: object) -> _Layout:
-        """What the beginning of a file says."""
-        try:
-            magic, version, count, head, sum_ = _HEADER.unpack_from(start)
-            lengths = [_LENGTH.unpack_from(start, _HEADER.size + 8 * each)[0] for each in range(count)]
-        except error:
-            magic, version, head, sum_, lengths = b"", 0, 0, 0, []
-        laid = cls(head, lengths)
-        if magic != _MAGIC or sum_ != laid.checksum:
-            raise Trouble.CHECKSUM.of(where)
-        if version != FORMAT:
-            raise StorageError(f"{where}: a newer version made it: pip install --upgrade lightning-apps")
-        return laid
-
-    @property
-    def has_own(self) -> bool:
-        return any(length & _OWN for length in self.lengths)
-
-    @property
-    def table(self) -> bytes:
-        return b"".join(map(_LENGTH.pack, self.lengths))
-
-    @property
-    def checksum(self) -> int:
-        return crc32(self.table, crc32(_HEADER.pack(_MAGIC, FORMAT, len(self.lengths), self.head, 0)))
-
-    @property
-    def start(self) -> bytes:
-        return _HEADER.pack(_MAGIC, FORMAT, len(self.lengths), self.head, self.checksum) + self.table
-
-    def write(self, descriptor: int, parts: Parts) -> None:
-        _write(descriptor, memoryview(self.start + parts.head), 0)
-        for start, buffer in zip(self.starts, parts.buffers, strict=True):
-            at = start
-            for piece in buffer.pieces():
-                at = _write(descriptor, piece, at)
-        os.ftruncate(descriptor, self.size)
-
-    def joined(self, parts: Parts) -> bytes:
-        """The same, in one piece of memory."""
-        joined = bytearray(self.size)
-        joined[: self.begin + self.head] = self.start + parts.head
-        for start, buffer in zip(self.starts, parts.buffers, strict=True):
-            at = start
-            for piece in buffer.pieces():
-                joined[at : at + piece.nbytes] = piece
-                at += piece.nbytes
-        return bytes(joined)
+def _write(descriptor: int, pieces: Iterable[memoryview]) -> None:
+    """All of them, as many at once as the system takes."""
+    batch: list[memoryview] = []
+    size = 0
+    for piece in pieces:
+        flat = piece.cast("B") if piece.nbytes else memoryview(b"")
+        for start in range(0, flat.nbytes, _AT_ONCE):
+            part = flat[start : start + _AT_ONCE]
+            if len(batch) == _PIECES or size + part.nbytes > _AT_ONCE:
+                _write_batch(descriptor, batch)
+                batch, size = [], 0
+            batch.append(part)
+            size += part.nbytes
+    _write_batch(descriptor, batch)
 
 
-def size_of(parts: Parts) -> int:
-    """The bytes of a file of these."""
-    return _Layout.of(parts).size
+def _write_batch(descriptor: int, batch: list[memoryview]) -> None:
+    written = os.writev(descriptor, batch) if batch else 0
+    for piece in batch:
+        if written < piece.nbytes:
+            write(descriptor, piece[written:])  # it is nearly full: the system took a part only
+        written = max(0, written - piece.nbytes)
 
 
-def joined(parts: Parts) -> bytes:
-    """What a file of these would hold, for what is too small for one."""
-    return _Layout.of(parts).joined(parts)
+class _Mapping(int):
+    """Address and size of a mapping that ends with the last reference to this.
+
+    A number, which the collector of cycles does not look at. It ends what it has found in any order; so it could end
+    a mapping that something else it has found still looks at.
+    """
+
+    __slots__ = ()
+
+    def __del__(
+        self, unmap: Any = _libc.munmap, low: int = (1 << _ADDRESS) - 1, bits: int = _ADDRESS
+    ) -> None:
+        unmap(self & low, self >> bits)
 
 
-def opened(data: memoryview, where: object, *, own: bool = False) -> Opened:
-    """The parts that lie in ``data``, which stay there."""
-    laid = _Layout.read(data, where)
-    if laid.size != data.nbytes:
-        raise Trouble.SHORT.of(where, f"{data.nbytes} bytes of {laid.size}")
-    buffers = []
-    for start, length in zip(laid.starts, laid.lengths, strict=True):
-        piece = data[start : start + (length & ~_OWN)]
-        buffers.append(piece if own or length & _OWN else piece.toreadonly())
-    return Opened(data[laid.begin : laid.begin + laid.head], buffers)
+def _mapped(descriptor: int, *, own: bool) -> memoryview:
+    """A file, mapped for as long as somebody looks at it. One of Python's mappings would keep a descriptor as long."""
+    size = os.fstat(descriptor).st_size
+    if not size:
+        return memoryview(b"")
+    access = mmap.PROT_READ | (mmap.PROT_WRITE if own else 0)
+    kind = mmap.MAP_PRIVATE | _NO_RESERVE if own else mmap.MAP_SHARED
+    address = _libc.mmap(None, size, access, kind, descriptor, 0)
+    if address == _FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    array = (ctypes.c_ubyte * size).from_address(address)
+    array.mapping = _Mapping(size << _ADDRESS | address)  # type: ignore[attr-defined]
+    view = memoryview(array).cast("B")
+    return view if own else view.toreadonly()
 
 
-def free_memory() -> int:
-    """Bytes that may be taken before the system, or the group this process is in, has none left."""
-    free = sys.maxsize
-    with suppress(OSError, StopIteration, ValueError), open("/proc/meminfo") as file:
-        free = int(next(line for line in file if line.startswith("MemAvailable:")).split()[1]) << 10
-    for most, used in _LIMITS:
-        with suppress(OSError, ValueError):  # none, or "max"
-            free = min(free, int(Path(most).read_text()) - int(Path(used).read_text()))
-    return free
-
-
-_LIMITS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-
-
-def _table_size(start: bytes) -> int:
-    return _LENGTH.size * int(_HEADER.unpack(start)[2]) if len(start) == _HEADER.size else 0
+@contextmanager
+def _reading(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _check(name: str) -> None:
@@ -304,14 +300,6 @@ def _check(name: str) -> None:
         raise StorageError(
             f"{name!r} is not the name of a payload: those are lp- and 32 digits of 0-9 and a-f"
         )
-
-
-def _write(descriptor: int, data: memoryview, at: int) -> int:
-    data = data.cast("B") if data.nbytes and (data.format != "B" or data.ndim != 1) else data
-    while data.nbytes:
-        count = os.pwrite(descriptor, data, at)
-        data, at = data[count:], at + count
-    return at
 
 
 def _listed(folder: Path) -> list[str]:
@@ -326,9 +314,6 @@ def _remove(path: Path) -> None:
         os.unlink(path)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+def _sync(path: Path) -> None:
+    with _reading(path) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
