@@ -12,13 +12,14 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from struct import Struct
-from zlib import crc32
+
+from xxhash import xxh3_64
 
 from lightning.app.storage.payloads import wire
 from lightning.app.storage.payloads.depot import Depot
 
-_MARK = Struct("<II")  # has it come, checksum
-_CAME = 0x434F4D45
+_MARK = Struct("<QQ")  # has it come, checksum
+_CAME = 0x454D4F43_53414820
 
 
 class Coming:
@@ -113,10 +114,10 @@ class Coming:
         came, checksum = _MARK.unpack(os.pread(self._file, _MARK.size, self.size + _MARK.size * index))
         if came != _CAME:
             return False
-        found: int = 0
+        found = xxh3_64()
         for block in self._read(*self.extent(index)):
-            found = crc32(block, found)
-        return bool(found == checksum)
+            found.update(block)
+        return bool(found.intdigest() == checksum)
 
     def _read(self, start: int, length: int) -> Iterator[memoryview]:
         room = memoryview(bytearray(min(wire.AT_ONCE, length)))

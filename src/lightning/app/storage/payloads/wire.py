@@ -8,7 +8,7 @@ size but for the piece itself, which is no longer than was asked for.
     client   proof      such a number of its own, and both under the token
     server   welcome    both numbers under the token, the other way round
     client   ask        name, start, length                                   again and again
-    server   answer     is it here, the payload's size, length, checksum; then the piece
+    server   answer     is it here, the payload's size, length; then the piece, and its checksum
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _GREETING = Struct("!6sB32s")  # magic, word, number
 _PROOF = Struct("!32s32s")  # number, proof
 _WELCOME = Struct("!B32s")  # word, proof
 _ASK = Struct("!35sQI")  # name, start, length
-_ANSWER = Struct("!BQII")  # word, size of the payload, length, checksum
-_BUFFER = 4 << 20
+_ANSWER = Struct("!BQI")  # word, size of the payload, length
+_CHECKSUM = Struct("!Q")
 
 
 class Word(IntEnum):
@@ -158,15 +158,25 @@ def asked(sock: socket.socket) -> tuple[str, int, int] | None:
     return name.decode("latin-1"), start, length
 
 
-def answer(sock: socket.socket, word: Word, size: int = 0, length: int = 0, checksum: int = 0) -> None:
+def answer(sock: socket.socket, word: Word, size: int = 0, length: int = 0) -> None:
     # The piece follows at once: the two go in one packet.
-    sock.sendall(_ANSWER.pack(word, size, length, checksum), socket.MSG_MORE if length else 0)
+    sock.sendall(_ANSWER.pack(word, size, length), socket.MSG_MORE if length else 0)
 
 
-def answered(sock: socket.socket) -> tuple[int, int, int, int]:
-    """Word, size of the payload, length of what follows, and its checksum."""
-    word, size, length, checksum = _ANSWER.unpack(receive(sock, _ANSWER.size))
-    return word, size, length, checksum
+def answered(sock: socket.socket) -> tuple[int, int, int]:
+    """Word, size of the payload, and length of what follows."""
+    word, size, length = _ANSWER.unpack(receive(sock, _ANSWER.size))
+    return word, size, length
+
+
+def seal(sock: socket.socket, checksum: int) -> None:
+    """What the piece that was sent must come to."""
+    sock.sendall(_CHECKSUM.pack(checksum))
+
+
+def sealed(sock: socket.socket) -> int:
+    checksum: int = _CHECKSUM.unpack(receive(sock, _CHECKSUM.size))[0]
+    return checksum
 
 
 def receive(sock: socket.socket, size: int, *, may_end: bool = False) -> bytes:
