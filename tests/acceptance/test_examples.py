@@ -59,6 +59,13 @@ MODEL_SERVER: list[list[Expected]] = [
     ["MODEL SERVER: compiled", re.compile(r"^MODEL SERVER: serving on 127\.0\.0\.1:\d+$")],
     [re.compile(r"^LOAD TEST: 500 of 500 answers are right, \d+ a second$")],
 ]
+DRIVE = [
+    ["COUNTER: counts/first.txt is in the drive"],
+    ["COUNTER: counts/second.txt is in the drive"],
+    ["SUM: 4 + 5 = 9 words"],
+    ["FLOW: the drive has ['counts/first.txt', 'counts/second.txt']"],
+]
+MOUNT = ["READER: large.pgm has 20 numbers", "READER: small.pgm has 10 numbers"]
 
 
 def _training(steps: int) -> list[str]:
@@ -178,6 +185,20 @@ def test_a_server_in_another_language_is_compiled_served_and_tested_under_load(r
     assert_components(terminal.printed, *MODEL_SERVER)
 
 
+def test_a_drive_is_one_folder_for_works_and_flow(run_example: RunApp) -> None:
+    terminal = run_example("drive")
+    terminal.end(0)
+    assert_components(terminal.printed, *DRIVE)
+    assert terminal.printed[-1] == DRIVE[-1][0]
+
+
+def test_a_mount_is_there_as_long_as_the_app(run_example: RunApp, tmp_path: Path) -> None:
+    terminal = run_example("mount")
+    terminal.end(0)
+    assert terminal.printed == MOUNT
+    assert not (tmp_path / "mounted").exists()
+
+
 PAGES: dict[str, list[list[Expected]]] = {
     **{name: [[line]] for name, line in ONE_WORK.items()},
     **{name: [[*lines]] for name, lines in SEQUENCES.items()},
@@ -186,6 +207,8 @@ PAGES: dict[str, list[list[Expected]]] = {
     "message_flag": [[*lines] for lines in MESSAGES],
     "auto_scaling": [[*lines] for lines in SCALING],
     "model_server": MODEL_SERVER,
+    "drive": [[*lines] for lines in DRIVE],
+    "mount": [[*MOUNT]],
 }
 
 

@@ -186,7 +186,7 @@ class Case:
     def _live(self, terminal: Terminal) -> bool:
         """From a start to a kill that ends it, or to the end of the app; whether it was killed."""
         began = len(effects(self.folder))
-        epochs = {row.epoch for row in self._before}
+        epochs = self._epochs()
         for shot in self._shots:
             if not self.await_shot(terminal, shot, began):
                 break
@@ -203,7 +203,7 @@ class Case:
                 promise(code in (0, ENDS_LIFE[shot.victim]), f"exit code {code}; {terminal}")
                 if code == 0:
                     return False  # it was faster
-                committed = {row.epoch for row in self._before} > epochs
+                committed = self._epochs() > epochs
             else:
                 committed = True
             self._count(shot.victim, committed, in_a_call)
@@ -256,16 +256,13 @@ class Case:
         found = terminal.processes()
         strays = {pid for pid in found if everybody and command(pid) == GRANDCHILD}
         left = [pid for pid in found if pid not in strays and not ended(pid, 2.0)]
-        strays |= {
-            pid for pid in left if everybody and command(pid) == GRANDCHILD
-        }  # it has become one just now
+        # some have become one just now
+        strays |= {pid for pid in left if everybody and command(pid) == GRANDCHILD}
         left = [pid for pid in left if pid not in strays]
         promise(not left, f"left running: {[command(pid) for pid in left]}; {terminal}")
-        before = {row.epoch for row in self._before}
+        before = self._epochs()
         self.look()
-        if {
-            row.epoch for row in self._before
-        } > before:  # so the command has come beyond its look at what is left
+        if self._epochs() > before:  # so the command has come beyond its look at what is left
             outlived = [pid for pid in self._strays if not ended(pid, 2.0)]
             promise(not outlived, f"the next command left them running: {outlived}")
             self._strays.clear()
@@ -278,6 +275,10 @@ class Case:
         journal = rows(self.folder)
         promise(journal[: len(self._before)] == self._before, "rows that were there before a kill are gone")
         self._before = journal
+
+    def _epochs(self) -> set[int]:
+        """Those that the journal had rows of when it was last read."""
+        return {row.epoch for row in self._before}
 
     def _in_a_call(self, began: int) -> bool:
         """Whether a call that began in this life has not come to its end."""

@@ -76,17 +76,24 @@ def written(folder: Path, files: Mapping[str, str]) -> None:
         path.write_text(text)
 
 
-def alike(folder: Path, method: str, *command: str, stdin: str = "", color: str = "") -> None:
-    done = subprocess.run(
-        [sys.executable, *command],
+def ran(
+    folder: Path, *command: str | Path, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A command in the folder, to its end."""
+    return subprocess.run(
+        command,
         cwd=folder,
-        env={**os.environ, "METHOD": method},
+        env={**os.environ, **environment},
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
+
+
+def alike(folder: Path, method: str, *command: str, stdin: str = "") -> None:
+    done = ran(folder, sys.executable, *command, stdin=stdin, METHOD=method)
     assert done.stdout.splitlines()[2:] == [f"{method} ['Tone', 'Sort']", "alike"], done
     assert done.returncode == 0, done.stderr
 
@@ -176,15 +183,7 @@ def test_files_that_are_called_like_modules_of_python(method: str, tmp_path: Pat
     names = ("signal", "socket", "selectors", "msgspec")
     written(tmp_path, files | {f"{name}.py": "raise RuntimeError('not me')\n" for name in names})
     script = Path(sys.executable).with_name("lightning-app")
-    done = subprocess.run(
-        [script, *RUN_APP[2:], "app.py"],
-        cwd=tmp_path,
-        env={**os.environ, "METHOD": method},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = ran(tmp_path, script, *RUN_APP[2:], "app.py", METHOD=method)
     assert done.stdout.splitlines()[2:] == [f"{method} ['Tone', 'Sort']", "alike"], done
 
 
@@ -197,16 +196,7 @@ def test_an_app_that_was_piped_into_python_is_forked(tmp_path: Path) -> None:
 def test_an_app_that_was_piped_into_python_cannot_be_imported_by_a_new_one(tmp_path: Path) -> None:
     written(tmp_path, {"tones.py": SIBLING})
     text = APP.format(imports="from tones import TONE, Tone") + MAKES + RUNS
-    done = subprocess.run(
-        [sys.executable, "-"],
-        cwd=tmp_path,
-        env={**os.environ, "METHOD": "spawn"},
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = ran(tmp_path, sys.executable, "-", stdin=text, METHOD="spawn")
     assert done.returncode == 1
     assert "root.work starts as a new Python, which must import the app" in done.stderr
     assert "Write it to a file" in done.stderr
@@ -247,15 +237,7 @@ if __name__ == "__main__":
     app.run()
 """
     written(tmp_path, {"app.py": app + last, "tones.py": SIBLING})
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=tmp_path,
-        env={**os.environ, "METHOD": "spawn"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = ran(tmp_path, sys.executable, "app.py", METHOD="spawn")
     assert done.returncode == 1
     assert "Can't get attribute 'Guarded'" in done.stderr
     assert "move the class out of there" in done.stderr
@@ -294,15 +276,7 @@ def chosen(
 ) -> tuple[str, str]:
     """How the work was started, and what was said of it."""
     (folder / "app.py").write_text(METHOD.format(before=before, does=does, options=options))
-    done = subprocess.run(
-        [python, *RUN_APP, "app.py"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = ran(folder, python, *RUN_APP, "app.py", PYTHONPATH=str(PROJECT / "src"))
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1], done.stderr
 
@@ -336,14 +310,7 @@ def test_a_work_that_wants_a_fork_where_forking_is_wrong_is_told(tmp_path: Path)
 
 def test_a_start_method_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(METHOD.format(before="", does="pass", options="start_method='frok'"))
-    done = subprocess.run(
-        [sys.executable, *RUN_APP, "app.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = ran(tmp_path, sys.executable, *RUN_APP, "app.py")
     assert done.returncode == 1
     assert "start_method" in done.stderr
     assert "'frok'" in done.stderr
@@ -420,15 +387,7 @@ flow = Flow()
         "L.LightningApp(Work())", "L.LightningApp(flow)"
     )
     (tmp_path / "app.py").write_text(source)
-    done = subprocess.run(
-        [torch_python, *RUN_APP, "app.py"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "src")},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = ran(tmp_path, torch_python, *RUN_APP, "app.py", PYTHONPATH=str(PROJECT / "src"))
     assert done.stdout.splitlines()[-1] == "different", done.stderr
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import lightning as L
 from lightning.app.kernel.facts import Returned
+from lightning.app.storage import Payload
 from lightning.app.storage.home import shared_memory
-from lightning.app.testing import Terminal
+from lightning.app.testing import Harness, Terminal
 
 from .live import Stage
 
@@ -183,6 +185,29 @@ def test_a_durable_payload_survives_the_power_cut(stage: Stage) -> None:
     terminal.stop()
 
 
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_fork_has_the_payloads_of_its_past_whether_the_first_run_lives_or_not(
+    stage: Stage, lives: bool
+) -> None:
+    first = stage.start(two(end=""))
+    first.line(f"found {SUM}")
+    while sum(type(fact) is Returned for fact in stage.facts()) < 2:
+        pass
+    source = run_folder(stage)
+    app = (stage.folder / "app.py").read_text()
+    edited = app.replace("def run(self, payload)", "def run(self, payload, top=True)").replace(
+        ".sum()", ".max()"
+    )
+    (stage.folder / "edited.py").write_text(edited)
+    if not lives:
+        first.stop()
+    options = ("--open-ui=false", "--without-server")
+    with Terminal("fork", source.name, "edited.py", *options, folder=stage.folder) as fork:
+        fork.line("found 99999")
+        fork.stop()
+    assert notes(stage) == ["made 100000", f"used {SUM}", "used 99999"]
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_large_arguments_arrive_however_the_process_was_started(stage: Stage, method: str) -> None:
     assert stage.play(
@@ -207,3 +232,27 @@ def test_large_arguments_arrive_however_the_process_was_started(stage: Stage, me
         app = L.LightningApp(Flow())
         """
     ) == ["[1000000, 200000, 70000000] 1"]
+
+
+def test_a_payload_that_the_flow_has_made_reaches_a_work_and_replays() -> None:
+    class Sum(L.LightningWork):
+        def run(self, payload: Payload) -> int:
+            return sum(payload.value)
+
+    class Root(L.LightningFlow):
+        def __init__(self) -> None:
+            super().__init__()
+            self.small: Payload | None = None
+            self.large: Payload | None = None
+            self.sum = Sum()
+            self.found: list[int] = []
+
+        def run(self) -> None:
+            if self.small is None:
+                self.small = Payload([1, 2, 3])
+                self.large = Payload(list(range(20_000)))
+            self.found = [self.sum.run(self.small), self.sum.run(self.large)]
+
+    with Harness(Root()) as app:
+        app.run_until_idle()
+        assert app.root.found == [6, 199_990_000]

@@ -7,7 +7,6 @@ import select
 import socket
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ import pytest
 from lightning.app.engines import orphans, process
 from lightning.app.engines.engine import Exited, Placement, Started
 from lightning.app.engines.process import ProcessEngine, ProcessWorker
+from lightning.app.testing.seats import run_id
 
 PATIENCE = 30.0
 HERE = Path(__file__).parent
@@ -95,7 +95,7 @@ class Stage:
     """An engine with a record of what it reported."""
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
-        self.run = f"test-{uuid.uuid4().hex[:12]}"
+        self.run = run_id()
         self.reports: list[Started | Exited] = []
         with pytest.MonkeyPatch.context() as patch:
             if "PYTEST_XDIST_WORKER" in os.environ and set(sys._current_frames()) <= THREADS_OF_THE_RUNNER:

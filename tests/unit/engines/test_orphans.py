@@ -6,18 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from lightning.app.engines import orphans
+from lightning.app.testing.seats import run_id
 from tests.unit.engines.stage import await_end, gone
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 NESTED = f"""
 import subprocess, sys
-child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
+child = subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True, stdout=subprocess.PIPE)
+child.stdout.readline()
 print(child.pid, flush=True)
 import time; time.sleep(600)
 """
@@ -25,7 +26,7 @@ import time; time.sleep(600)
 
 @pytest.fixture
 def run() -> Iterator[str]:
-    name = f"test-{uuid.uuid4().hex[:12]}"
+    name = run_id()
     yield name
     orphans.sweep(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import faulthandler
 import os
 import random
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lightning.app.engines import orphans
+from lightning.app.engines import birth, orphans
 from lightning.app.engines.engine import Exited, Placement, Started
 from lightning.app.errors import EngineError
 from tests.unit.engines.stage import Part, Stage, await_end, gone, say
@@ -405,3 +406,23 @@ def test_the_server_ignores_ctrl_c_and_is_started_again_when_it_ends(stage: Make
         for _ in range(3):
             with socket.create_connection(listener.getsockname(), timeout=20) as client:
                 assert client.recv(100) == b"hello True"
+
+
+def test_a_server_that_cannot_be_started_leaves_nothing_open(
+    stage: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(supervisor: int) -> int:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(birth, "fork", refused)  # in the supervisor, too: it is forked from here
+    here = stage()
+    pipes = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for tries in (1, 2):
+            here.engine.serve(listener, SERVER, {"greeting": "hello"})
+            while caplog.text.count("the server could not be started: no more processes") < tries:
+                here.turn()
+            folder = f"/proc/{here.engine._supervisor}/fd"
+            targets = [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+            pipes.append(sum(target.startswith("pipe:") for target in targets))
+    assert pipes[0] == pipes[1]

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-import apsw
 import pytest
 
 from lightning.app.errors import CompactedError, JournalError
@@ -19,6 +18,7 @@ from lightning.app.kernel.facts import encode_turn
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import fold
 from lightning.app.kernel.snapshot import dump
+from tests.unit.journal.tampering import tamper
 from tests.unit.kernel.simulation import simulate
 
 TURNS: list[list[f.Fact]] = [
@@ -40,9 +40,7 @@ def written(path: Path, *snapshots: int, history: int = 1000) -> SqliteJournal:
 
 
 def damage(path: Path, statement: str) -> SqliteJournal:
-    connection = apsw.Connection(str(path))
-    connection.execute(statement)
-    connection.close()
+    tamper(path, statement)
     return SqliteJournal.open(path, "process")
 
 

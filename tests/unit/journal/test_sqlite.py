@@ -11,7 +11,6 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 
-import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from lightning.app.errors import CompactedError, JournalError
 from lightning.app.journal.journal import Snapshot, Turn
 from lightning.app.journal.sqlite import SqliteJournal
+from tests.unit.journal.tampering import tamper
 
 WRITER = """
 import os, random, sys
@@ -43,12 +43,6 @@ def filled(path: Path, turns: int = 3, size: int = 10) -> Path:
     return path
 
 
-def meta(path: Path, statement: str) -> None:
-    connection = apsw.Connection(str(path))
-    connection.execute(statement)
-    connection.close()
-
-
 # -- opening ----------------------------------------------------------------------------------------
 
 
@@ -64,7 +58,7 @@ def test_an_epoch_may_be_named_if_it_is_later_than_the_last(tmp_path: Path) -> N
 
 def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = filled(tmp_path / "journal.sqlite")
-    meta(path, "UPDATE meta SET value = 99 WHERE key = 'schema'")
+    tamper(path, "UPDATE meta SET value = 99 WHERE key = 'schema'")
     before = path.read_bytes()
     for way in (SqliteJournal.open, SqliteJournal.reader):
         with pytest.raises(JournalError, match=r"journal\.sqlite: .*newer version: pip install.*schema 99"):
@@ -106,7 +100,7 @@ def test_a_missing_folder_is_said(tmp_path: Path) -> None:
 
 def test_a_maker_that_died_before_its_first_commit_leaves_what_can_be_opened(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    meta(path, "PRAGMA journal_mode = wal")
+    tamper(path, "PRAGMA journal_mode = wal")
     with pytest.raises(JournalError, match="nothing was recorded here"):
         SqliteJournal.reader(path)
     journal = SqliteJournal.open(path)
@@ -323,7 +317,7 @@ TURNS_1 = [Turn(1, 1.5, 1, b"\x00"), Turn(2, 2.5, 1, b""), Turn(3, 3.5, 3, b"\xf
 
 def test_a_reader_reads_the_first_schema_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    meta(path, SCHEMA_1)
+    tamper(path, SCHEMA_1)
     before = path.read_bytes()
     reader = SqliteJournal.reader(path)
     assert (reader.first, reader.last, reader.epoch, reader.newest()) == (1, 3, 3, None)
@@ -334,7 +328,7 @@ def test_a_reader_reads_the_first_schema_as_it_is(tmp_path: Path) -> None:
 
 def test_a_writer_brings_the_first_schema_up_to_date(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    meta(path, SCHEMA_1)
+    tamper(path, SCHEMA_1)
     reader = SqliteJournal.reader(path)
     journal = SqliteJournal.open(path)
     assert list(journal.read()) == TURNS_1 == list(reader.read())
@@ -344,18 +338,18 @@ def test_a_writer_brings_the_first_schema_up_to_date(tmp_path: Path) -> None:
     assert [turn.facts for turn in reader.read(2)] == [b"\xff\x00", b"new"]
     assert reader.newest() == Snapshot(4, 4.5, 4, b"all")
     reader.close()
-    meta(path, "UPDATE turns SET at = 9.0 WHERE seq = 2")
+    tamper(path, "UPDATE turns SET at = 9.0 WHERE seq = 2")
     with pytest.raises(JournalError, match="turn 2 is not as it was written"):
         read_all(path)
 
 
 def test_an_update_that_is_killed_halfway_leaves_the_first_schema(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    meta(path, SCHEMA_1)
-    meta(path, "UPDATE meta SET value = 'never' WHERE key = 'epoch'")  # so that it fails behind the update
+    tamper(path, SCHEMA_1)
+    tamper(path, "UPDATE meta SET value = 'never' WHERE key = 'epoch'")  # so that it fails behind the update
     with pytest.raises(JournalError, match="its epoch is not a number"):
         SqliteJournal.open(path)
-    meta(path, "UPDATE meta SET value = 3 WHERE key = 'epoch'")
+    tamper(path, "UPDATE meta SET value = 3 WHERE key = 'epoch'")
     reader = SqliteJournal.reader(path)
     assert list(reader.read()) == TURNS_1
     assert reader.newest() is None
@@ -431,14 +425,14 @@ def test_a_page_of_noise_is_named_as_damaged(tmp_path: Path) -> None:
 
 def test_a_missing_turn_is_named(tmp_path: Path) -> None:
     path = filled(tmp_path / "journal.sqlite", turns=9)
-    meta(path, "DELETE FROM turns WHERE seq = 5")
+    tamper(path, "DELETE FROM turns WHERE seq = 5")
     with pytest.raises(JournalError, match=r"damaged.*missing"):
         read_all(path)
 
 
 def test_facts_that_are_no_bytes_are_named(tmp_path: Path) -> None:
     path = filled(tmp_path / "journal.sqlite", turns=9)
-    meta(path, "UPDATE turns SET facts = 'text' WHERE seq = 5")
+    tamper(path, "UPDATE turns SET facts = 'text' WHERE seq = 5")
     with pytest.raises(JournalError, match="turn 5 holds no bytes"):
         read_all(path)
 
@@ -448,7 +442,7 @@ def test_facts_that_are_no_bytes_are_named(tmp_path: Path) -> None:
 )
 def test_a_turn_that_is_not_as_it_was_written_is_named(tmp_path: Path, change: str) -> None:
     path = filled(tmp_path / "journal.sqlite", turns=9)
-    meta(path, f"UPDATE turns SET {change} WHERE seq = 9")
+    tamper(path, f"UPDATE turns SET {change} WHERE seq = 9")
     with pytest.raises(JournalError, match=r"damaged.*(turn (9|1009) is not as it was written)"):
         read_all(path)
 
@@ -461,7 +455,7 @@ def damaged_snapshots(path: Path, *damaged: int) -> SqliteJournal:
         journal.commit()
     journal.close()
     for seq in damaged:
-        meta(path, f"UPDATE snapshots SET model = x'00' WHERE seq = {seq}")
+        tamper(path, f"UPDATE snapshots SET model = x'00' WHERE seq = {seq}")
     return SqliteJournal.open(path, history=5)
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from typing import Any
 
 from lightning.app.core.state import State
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.delta import (
     ADD,
     CLEAR,
@@ -23,7 +24,7 @@ from lightning.app.kernel.delta import (
     rebase,
 )
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import canonical, decode, encode, pack
+from lightning.app.kernel.values import decode, encode, pack
 
 NAMES = ("a", "b")
 KEYS = ("x", "y", 3, (1, 2))

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lightning.app.kernel import facts as f
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.lifecycle import FINISHED, Phase, Process
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.model import Call, Model
 from lightning.app.kernel.passes import TOGETHER, Passes, result
 from lightning.app.kernel.schedule import Schedule
-from lightning.app.kernel.values import canonical, pack, unpack
+from lightning.app.kernel.values import pack, unpack
 from tests.unit.kernel import network
 from tests.unit.kernel.hosts import NUMBERS, some_change
 

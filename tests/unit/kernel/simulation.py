@@ -19,11 +19,12 @@ from msgspec.structs import replace
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
 from lightning.app.kernel import orders as o
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.lifecycle import FINISHED, Process
 from lightning.app.kernel.model import Call, Model, WorkLife, fold
 from lightning.app.kernel.passes import Passes
-from lightning.app.kernel.values import canonical, pack
+from lightning.app.kernel.values import pack
 from lightning.app.kernel.works import Works
 from tests.unit.kernel.hosts import Host, first_state, some_change
 from tests.unit.kernel.network import same

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning.app.core.state import State
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.delta import INSERT, SET, SPLICE, apply, apply_copy, conflicts, rebase, revert
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import canonical, pack, unpack
+from lightning.app.kernel.values import pack, unpack
 from tests.unit.kernel.network import Network, Replica, places, same, some_delta, start
 
 seeds = st.integers(0, 2**32)

@@ -12,9 +12,10 @@ from msgspec.msgpack import Ext
 
 from lightning.app.core.state import State
 from lightning.app.kernel import delta as d
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.delta import Undo, apply, apply_copy, conflicts, rebase, revert
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import canonical, decode, encode, pack, unpack
+from lightning.app.kernel.values import decode, encode, pack, unpack
 from tests.unit.kernel import drawn
 from tests.unit.kernel.drawn import alike
 

@@ -28,6 +28,13 @@ def through(stage: Stage, *keys: bytes) -> list[Call | None]:
     return calls
 
 
+def passed(stage: Stage) -> Call:
+    """A finished call that the last completed pass reached."""
+    call = stage.finished()
+    through(stage, b"k")
+    return call
+
+
 def tick(stage: Stage, at: float, key: str = "root|hourly||", flow: str = "root") -> bool:
     stage.ledger.at = at
     return stage.passes.schedule(key, flow, HOURLY, None)
@@ -203,8 +210,7 @@ def test_a_finished_call_runs_again_once_per_tick() -> None:
 
 def test_what_the_last_completed_pass_reached_does_not_run_again() -> None:
     stage = Stage()
-    call = stage.finished()
-    through(stage, b"k")
+    call = passed(stage)
     stage.passes.begin()
     assert tick(stage, 0.0)
     assert stage.passes.call(W, b"k", [], {}) is call
@@ -259,8 +265,7 @@ def test_a_schedule_moves_only_calls_below_its_flow() -> None:
 
 def test_what_a_pass_reached_is_remembered_by_a_resumed_run_with_schedules() -> None:
     stage = Stage()
-    call = stage.finished()
-    through(stage, b"k")
+    call = passed(stage)
     stage.passes.begin()
     assert tick(stage, 0.0)
     assert stage.passes.call(W, b"k", [], {}) is call
@@ -273,8 +278,7 @@ def test_what_a_pass_reached_is_remembered_by_a_resumed_run_with_schedules() -> 
 
 def test_the_first_schedule_of_a_resumed_run_runs_nothing_again_that_had_been_passed() -> None:
     stage = Stage()
-    call = stage.finished()
-    through(stage, b"k")
+    call = passed(stage)
     stage.resume()
     stage.passes.begin()
     assert tick(stage, 0.0)
@@ -283,8 +287,7 @@ def test_the_first_schedule_of_a_resumed_run_runs_nothing_again_that_had_been_pa
 
 def test_a_kill_in_the_pass_that_asks_for_the_first_schedule_runs_nothing_again() -> None:
     stage = Stage()
-    call = stage.finished()
-    through(stage, b"k")
+    call = passed(stage)
     stage.passes.begin()
     assert tick(stage, 0.0)
     assert stage.call(b"another").phase is not Phase.SUCCEEDED  # the pass ends here

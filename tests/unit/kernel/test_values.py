@@ -18,7 +18,8 @@ from msgspec.msgpack import Ext
 
 from lightning.app.errors import ProtocolError, StateValueError
 from lightning.app.kernel import values as v
-from lightning.app.kernel.values import Pickled, Unresolved, canonical, decode, encode, pack, same, unpack
+from lightning.app.kernel.canonical import canonical, same
+from lightning.app.kernel.values import Pickled, Unresolved, decode, encode, pack, unpack
 from tests.unit.kernel import drawn
 from tests.unit.kernel.drawn import Colour, Level, Point, Rights, alike
 

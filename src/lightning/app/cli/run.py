@@ -120,7 +120,9 @@ def _secrets(context: click.Context, option: click.Parameter, given: tuple[str, 
     "--durability", type=click.Choice(["full", "process", "off"]), default="full", show_default=True,
     help="What the app survives: power loss, its own death, nothing.",
 )  # fmt: skip
-@click.option("--storage", metavar="URL", help="Where files and payloads lie.")
+@click.option(
+    "--storage", metavar="URL", help="Where files and payloads are kept: s3://bucket/prefix, or a folder."
+)
 @click.option("--until-idle", is_flag=True, help="End when nothing runs and nothing is due.")
 @click.option(
     "--like", metavar="RUN", shell_complete=complete_run, help="Run in the environment of an earlier run."
@@ -141,7 +143,6 @@ def _secrets(context: click.Context, option: click.Parameter, given: tuple[str, 
 def run_app(
     file: str,
     cloud: str | None,
-    storage: str | None,
     like: str | None,
     setup: bool,
     no_cache: bool,
@@ -159,7 +160,7 @@ def run_app(
     lightning run app app.py --resume
     lightning run app train.py --app_args --lr 0.1
     """
-    _refuse_what_is_to_come(cloud, storage)
+    _refuse_what_is_to_come(cloud)
     if as_json and blocking:
         raise UsageError("--json goes with --blocking false: otherwise the app's own words are the output")
     if like is not None:
@@ -176,6 +177,10 @@ def run_app(
         open_ui=has_desktop() if open_ui is None else open_ui,
         **plain,
     )
+    if options.storage is not None:
+        from lightning.app.storage.stores.opening import check
+
+        check(options.storage)
     if not blocking:
         from lightning.app.cli.background import run_in_background
 
@@ -222,14 +227,10 @@ def without_value(words: list[str], option: str) -> list[str]:
     return kept
 
 
-def _refuse_what_is_to_come(cloud: str | None, storage: str | None) -> None:
+def _refuse_what_is_to_come(cloud: str | None) -> None:
     if cloud is not None:
         known = f"no cluster {cloud!r}" if cloud else "no cluster"
         raise NotFoundError(
             f"{known}: this version runs apps on this machine only\n"
             "Leave out --cloud: every CloudCompute then means this machine"
-        )
-    if storage is not None:
-        raise UsageError(
-            "--storage needs payloads and paths, which this version does not have yet\nLeave it out"
         )

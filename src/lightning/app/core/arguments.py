@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from msgspec.msgpack import Ext
 
 from lightning.app.errors import CallError, PickleError, StateValueError
+from lightning.app.kernel.canonical import canonical
 from lightning.app.kernel.size import LARGEST_VALUE, size_if_large
-from lightning.app.kernel.values import CARRIED, PICKLED, Pickled, canonical, encode, pack, unpack
+from lightning.app.kernel.values import CARRIED, PICKLED, Pickled, encode, pack, unpack
 
 LARGE = 256 << 10
 """Bytes of an argument from which on it does not travel in the message, but by pointer."""

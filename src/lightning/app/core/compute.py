@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from os import PathLike, fspath
+from os.path import abspath
 from typing import Any
 
 from lightning.app.config import KINDS, Config, Resources, guess
@@ -89,6 +90,8 @@ class CloudCompute:
         mounts = _several(self.mounts)
         fits = mounts is None or all(hasattr(each, "mount_path") for each in mounts)
         _require(self, "mounts", fits, "a Mount, or a list of them")
+        paths = [abspath(each.mount_path) for each in mounts or ()]
+        _require(self, "mounts", len(paths) == len({*paths}), "mounts of different mount_paths")
         object.__setattr__(self, "mounts", mounts)
         for name, check in KINDS.items():
             if getattr(self, name) is not None:

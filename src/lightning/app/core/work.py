@@ -19,9 +19,6 @@ from lightning.app.errors import ComponentError, UsageError
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.messages import Delta
 
-STAGES = ("not_started", "pending", "running", "succeeded", "failed", "stopped")
-
-
 _OPTIONS = frozenset(
     {
         "parallel",

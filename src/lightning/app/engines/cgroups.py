@@ -57,9 +57,8 @@ def _ours() -> str:
 def make(run: str) -> str:
     """A cgroup for this run's works, below our own; empty where we may not have one."""
     ours = _ours()
-    if not ours or not os.access(
-        f"{ours}/cgroup.procs", os.W_OK
-    ):  # asked of whoever moves a process below it
+    # the kernel asks for this right of whoever moves a process below it
+    if not ours or not os.access(f"{ours}/cgroup.procs", os.W_OK):
         return ""
     _tidy(ours)
     path = f"{ours}/{_PREFIX}{run}.{os.getpid()}"

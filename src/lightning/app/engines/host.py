@@ -21,7 +21,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from types import FrameType
 from typing import Any
@@ -34,7 +34,7 @@ from lightning.app.engines.answering import Answering
 from lightning.app.engines.channel import Channel, TooLarge
 from lightning.app.engines.live import BREAKABLE, UNBROKEN, Live
 from lightning.app.engines.origin import Origin
-from lightning.app.errors import ChannelClosed, ProtocolError, StateValueError, WorkError
+from lightning.app.errors import ChannelClosed, LightningError, ProtocolError, StateValueError, WorkError
 from lightning.app.kernel.messages import (
     Begin,
     Broken,
@@ -42,6 +42,7 @@ from lightning.app.kernel.messages import (
     Delta,
     Left,
     Message,
+    Moved,
     Noticed,
     Raised,
     Ready,
@@ -51,7 +52,8 @@ from lightning.app.kernel.messages import (
     Write,
 )
 from lightning.app.kernel.values import Carried, Pickled, pack, unpack
-from lightning.app.storage import home
+from lightning.app.storage import home, progress
+from lightning.app.storage.mounts import shown
 
 LARGEST_RESULT = 16 << 20
 _LONGEST_MESSAGE = 64 << 10
@@ -84,6 +86,7 @@ class Host:
         self.live = Live(channel)
         self.name = ""
         self._answering: Answering | None = None
+        self._held = ExitStack()  # what the work needs of its machine
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -131,6 +134,12 @@ class Host:
 
     def start(self) -> bool:
         """Run ``on_start``, and be ready for calls. False, after saying why, when that fails."""
+        try:
+            if mounts := self.work.cloud_compute.mounts:
+                self._held.enter_context(shown(mounts))
+        except LightningError as error:
+            self.live.say(Broken(type(error).__qualname__, str(error), ""))  # no line of the user's raised it
+            return False
         try:
             _by_user(self.work.on_start)
         except WorkStopped:
@@ -187,6 +196,7 @@ class Host:
                 self.work.on_exit()
             except BaseException as error:
                 self._notice("on_exit", error)
+        self._held.close()
         _flush_output()
         self.live.say(Left())
 
@@ -323,6 +333,7 @@ class Life:
         global _current
         _current = self._host
         signal.signal(signal.SIGTERM, self._terminated)
+        progress.listener = self._moved
         os.register_at_fork(after_in_child=self._forked)
         try:
             try:
@@ -460,6 +471,12 @@ class Life:
             signal.pthread_kill(self._main, signal.SIGTERM)
             pause = min(2 * pause, 0.25)
 
+    def _moved(self, event: progress.Event) -> None:
+        """A transfer has come farther, says the thread that moves it."""
+        self._live.say(Moved(*event[1:]))
+        if self._live.deferred is not None:
+            self._live.deferred()
+
     # -- the end ----------------------------------------------------------------------------------
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
@@ -503,6 +520,7 @@ class Life:
         if _current is self._host:
             _current = None
         self._live.separate()
+        progress.listener = None
         self._channel.close()
         if self._switch is not None:
             self._switch.close()

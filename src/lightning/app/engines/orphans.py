@@ -245,9 +245,8 @@ def end_children(chosen: Collection[int] | None = None) -> int:
         for pid in targets:
             with suppress(ChildProcessError):
                 _, status = os.waitpid(pid, 0)
-                ended += (
-                    os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-                )  # not by itself before
+                # else it had ended by itself before
+                ended += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _group(pid: int) -> int:

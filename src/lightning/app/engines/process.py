@@ -25,11 +25,8 @@ from lightning.app.engines import birth, cgroups, files, orphans
 from lightning.app.engines.channel import Channel
 from lightning.app.engines.engine import ASKED, Exited, Placement, Report, Started
 from lightning.app.engines.forking import obstacle
-from lightning.app.engines.origin import Origin
-from lightning.app.engines.output import same_file
-from lightning.app.engines.supervisor import (
+from lightning.app.engines.orders import (
     Began,
-    Body,
     Carry,
     Ended,
     Finished,
@@ -44,8 +41,10 @@ from lightning.app.engines.supervisor import (
     Stop,
     Sync,
     Synced,
-    supervise,
 )
+from lightning.app.engines.origin import Origin
+from lightning.app.engines.output import same_file
+from lightning.app.engines.supervisor import Body, supervise
 from lightning.app.errors import EngineError
 from lightning.app.kernel.messages import ToRuntime
 

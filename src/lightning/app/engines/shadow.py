@@ -15,9 +15,10 @@ from typing import Any
 from msgspec.msgpack import Ext
 
 from lightning.app.errors import StateValueError
+from lightning.app.kernel.canonical import same
 from lightning.app.kernel.delta import SET, apply
 from lightning.app.kernel.messages import Delta
-from lightning.app.kernel.values import pack, same, unpack
+from lightning.app.kernel.values import pack, unpack
 
 CHEAP = 50e-6
 """Seconds that a look may take and still be taken after every call ..."""

@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -36,6 +36,23 @@ from lightning.app import pdb
 from lightning.app.core.app import LightningApp
 from lightning.app.core.component import send_elsewhere
 from lightning.app.engines import birth, cgroups, files, orphans
+from lightning.app.engines.orders import (
+    Began,
+    Carry,
+    Ended,
+    Finished,
+    Keep,
+    News,
+    Noted,
+    Order,
+    Serve,
+    Settings,
+    Shutdown,
+    Start,
+    Stop,
+    Sync,
+    Synced,
+)
 from lightning.app.engines.origin import Origin
 from lightning.app.engines.output import Relay, Source
 from lightning.app.journal.output import OutputWriter
@@ -46,96 +63,6 @@ Body = Callable[[socket.socket, object], int]
 _SERVER_STARTS = 4
 _ORDERS_A_ROUND = 16  # then output and exits get their turn
 _LARGEST = 1 << 20
-
-
-# -- runtime to supervisor; descriptors travel beside ---------------------------------------------
-
-
-class Start(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Start a work. With it: its end of the channel."""
-
-    process: int  # the number of the start, never given twice
-    work: str
-    method: str
-    environment: dict[str, str]
-
-
-class Stop(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    process: int
-    grace: float
-
-
-class Serve(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Run the server: ``main`` is "module:function", called with a listening descriptor, which comes with
-    this, and the arguments."""
-
-    main: str
-    arguments: dict[str, Any]
-
-
-class Carry(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Carry the flow's output too. With it: what it prints into."""
-
-
-class Sync(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Answer when all that has been printed is written."""
-
-
-class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    grace: float
-
-
-class Keep(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """Keep what is printed in ``folder``, at most ``bound`` bytes, with the values of ``secrets`` masked;
-    with ``masks`` also where it is passed on."""
-
-    folder: str
-    bound: int
-    secrets: list[str]
-    masks: bool
-
-
-Order = Start | Stop | Serve | Carry | Sync | Shutdown | Keep
-
-
-# -- supervisor to runtime ------------------------------------------------------------------------
-
-
-class Began(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    process: int
-    pid: int
-
-
-class Ended(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    process: int
-    reason: str
-
-
-class Synced(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    pass
-
-
-class Noted(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Something for the log."""
-
-    text: str
-
-
-class Finished(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """The last word. ``leftovers`` is how many processes had outlived their works."""
-
-    leftovers: int
-
-
-News = Began | Ended | Synced | Noted | Finished
-
-
-class Settings(msgspec.Struct, frozen=True):
-    run: str
-    forks: bool  # whether works may be forked from this supervisor
-    program: list[str]  # what a spawned work's Python runs, before ``--fd N --origin M``
-    files: int  # how many open files a work is allowed (the supervisor itself needs more)
-    cgroup: str = ""  # what the works' cgroups are made in; empty where there can be none
 
 
 @dataclass(eq=False)
@@ -372,10 +299,13 @@ class Supervisor:
             return
         order, listener = self._service
         self._server_starts += 1
+        ends: tuple[int, ...] = ()
         try:
-            read, write = os.pipe()
+            read, write = ends = os.pipe()
             pid = birth.fork(self._me)
         except OSError as error:
+            for fd in ends:
+                os.close(fd)
             self._tell(Noted(f"the server could not be started: {_remedy(error, len(self._works))}"))
             return
         if pid == 0:

@@ -15,12 +15,12 @@ import msgspec
 LARGEST_FRAME = 64 << 20
 """Bytes of a message with what says who sent it and when. A larger one is refused where it is made."""
 
-Key = str | int | float | bool | bytes | None | msgspec.msgpack.Ext
-"""One step of a path: an attribute, a dictionary's key (packed), or a list's index."""
-
 
 class Delta(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One change of one component's state. ``path[0]`` is the attribute. See ``delta.py`` for the operations."""
+    """One change of one component's state. See ``delta.py`` for the operations.
+
+    ``path[0]`` is the attribute; each further step is a dictionary's key (packed) or a list's index.
+    """
 
     op: int
     path: tuple[Any, ...]
@@ -122,5 +122,15 @@ class Left(Message, frozen=True, tag=26):
     """The last word of an orderly end, after ``on_exit``."""
 
 
+class Moved(Message, frozen=True, tag=27):
+    """How far a transfer is that takes longer than a second. For whoever looks on: it changes nothing."""
+
+    what: str  # "lit://data model.pt from root.train"
+    done: int  # bytes
+    total: int | None  # None: not known
+    began: float
+    ended: float | None = None  # with this one it is over
+
+
 ToHost = Begin | Call | Write | Stop | Ack
-ToRuntime = Ready | Changed | Returned | Raised | Broken | Noticed | Left | Ack
+ToRuntime = Ready | Changed | Returned | Raised | Broken | Noticed | Left | Moved | Ack

@@ -11,11 +11,12 @@ from typing import Any
 
 from lightning.app.kernel import facts as f
 from lightning.app.kernel import messages as m
+from lightning.app.kernel.canonical import same
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.lifecycle import FINISHED, Phase
 from lightning.app.kernel.model import Call, Model
 from lightning.app.kernel.schedule import Schedule, advance
-from lightning.app.kernel.values import pack, same, unpack
+from lightning.app.kernel.values import pack, unpack
 from lightning.app.kernel.works import Works
 
 OWN_PASSES = 16

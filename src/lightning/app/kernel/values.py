@@ -13,8 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from enum import Enum, Flag
 from importlib import import_module
-from math import copysign
-from operator import eq, ne
+from operator import eq
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -36,7 +35,6 @@ _ATOMS = frozenset({type(None), bool, float, bytes})  # packed as they are
 SCALARS = _ATOMS | {int, str}  # so are these, but for integers of more than 64 bits and lone surrogates
 _LOW, _HIGH = -(2**63), 2**64
 _SLACK = 4  # what wraps values on a journey, as the list of a call's arguments does
-_NAN = float("nan")
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, type, types.ModuleType)
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -570,7 +568,7 @@ _UNPACKERS: dict[int, Callable[[Ext, int], Any]] = {
 
 # -- bytes ----------------------------------------------------------------------------------------
 
-_UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, LookupError, OverflowError)
+UNREADABLE = (msgspec.DecodeError, RecursionError, TypeError, ValueError, LookupError, OverflowError)
 
 
 def encode(packed: Any) -> bytes:
@@ -582,64 +580,5 @@ def decode(data: bytes) -> Any:
     """The packed value in ``data``; ``ProtocolError`` where there is none."""
     try:
         return _decode(data)
-    except _UNREADABLE as err:
+    except UNREADABLE as err:
         raise ProtocolError(f"these bytes are no packed value: {err}") from err
-
-
-def canonical(packed: Any) -> bytes:
-    """Bytes that are equal exactly for equal values of equal kinds: dictionaries and sets are sorted.
-
-    Not-a-number equals itself; 0.0 and -0.0 differ, as 1, 1.0 and True do. Of a ``Pickled`` or
-    ``Carried`` only the key counts.
-    """
-    try:
-        return _encode(_canonical(packed))
-    except _UNREADABLE as err:
-        raise ProtocolError(f"this is no packed value: {err}") from err
-
-
-def _canonical(packed: Any) -> Any:
-    kind = type(packed)
-    if kind is float:
-        return packed if packed == packed else _NAN  # there are many of them, and one will do
-    if kind is list:
-        return _canonical_list(packed)
-    if kind is dict:
-        return _canonical_pairs(packed.items())
-    if kind is Ext:
-        if packed.code in (PICKLED, CARRIED):  # however it travels, it is the same
-            key, _ = _parts(packed)
-            return Ext(PICKLED, _encode(key))
-        if packed.code == PAIRS:
-            return _canonical_pairs(_parts(packed))
-        if packed.code in (SET, FROZENSET):
-            return Ext(packed.code, _encode(sorted(_canonical_list(_parts(packed)), key=_encode)))
-        if packed.code in (TUPLE, RECORD, REGISTERED):
-            return Ext(packed.code, _encode(_canonical(_parts(packed))))
-    return packed
-
-
-def _canonical_list(packed: list[Any]) -> list[Any]:
-    kinds = set(map(type, packed))
-    if kinds <= SCALARS and not (float in kinds and any(map(ne, packed, packed))):
-        return packed
-    return [_canonical(each) for each in packed]
-
-
-def _canonical_pairs(pairs: Iterable[Any]) -> Ext:
-    sides = ([_encode(_canonical(key)), _encode(_canonical(each))] for key, each in pairs)
-    return Ext(PAIRS, _encode(sorted(sides)))
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two packed values are equal in value and kind, as ``canonical`` has it."""
-    kind = type(one)
-    if kind is not type(other):
-        return False
-    if kind is float:
-        return bool(one == other and (one or copysign(1.0, one) == copysign(1.0, other))) or (
-            one != one and other != other
-        )
-    if kind in SCALARS:
-        return bool(one == other)
-    return canonical(one) == canonical(other)

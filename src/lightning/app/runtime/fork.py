@@ -17,7 +17,9 @@ from lightning.app.journal.sqlite import SqliteJournal
 from lightning.app.kernel.facts import Fact, Made, Renamed, decode_turn, encode_turn
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.snapshot import dump, load
+from lightning.app.runtime.keeper import depot_of, mentions
 from lightning.app.runtime.past import journal_of
+from lightning.app.storage.home import Home
 
 COPIED_AT_ONCE = 1000
 
@@ -44,6 +46,7 @@ def fork(
             run.note_fork(source.id, turn)
             stem = Path(source.meta.app_file).stem
             _copy(journal, run.journal_path, turn, Renaming(stem, module))
+            _share(source, run)
         except BaseException:
             run.release()
             run.delete()
@@ -71,6 +74,15 @@ def _copy(journal: Reader, path: Path, turn: int, renaming: Renaming) -> None:
     if target is not None:
         target.close()
     os.replace(fresh, path)
+
+
+def _share(source: Run, run: Run) -> None:
+    """What the past of the new run points to, it has too. Nothing is copied where the disk can do without."""
+    with closing(SqliteJournal.reader(run.journal_path)) as journal:
+        mentioned = mentions(journal)
+    if mentioned:
+        theirs = depot_of(Home.of_run(source.id, source.folder))
+        depot_of(Home.of_run(run.id, run.folder)).adopt(theirs, filter(theirs.has, mentioned))
 
 
 class Renaming:

@@ -124,9 +124,12 @@ class Keeper:
             return
         self._alive = names_in(model)
         self._mentioned.update(dict.fromkeys(self._alive, turn))
-        # What was alive before history began is mentioned by the snapshot behind which it begins.
-        begin = first - 1 if self._history else turn
-        dead = [name for name, last in self._mentioned.items() if last < begin]
+        # What was alive where history begins is mentioned by the snapshot behind which it does.
+        dead = [
+            name
+            for name, last in self._mentioned.items()
+            if name not in self._alive and (last < first - 1 or not self._history)
+        ]
         for name in dead:
             del self._mentioned[name]
             self._sizes.pop(name, None)

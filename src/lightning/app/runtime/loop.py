@@ -33,7 +33,7 @@ from lightning.app.journal.journal import Journal
 from lightning.app.journal.recovery import recover
 from lightning.app.kernel import facts as f
 from lightning.app.kernel.ledger import Ledger, MaskingLedger
-from lightning.app.kernel.messages import Changed, Delta
+from lightning.app.kernel.messages import Changed, Delta, Moved
 from lightning.app.kernel.model import Model
 from lightning.app.kernel.orders import EndApp
 from lightning.app.kernel.passes import Passes
@@ -298,6 +298,10 @@ class Runtime:
                 if seq:
                     link.taken = seq
                     told.add(link)
+                if type(message) is Moved:
+                    self.performer.moved(link.path, message)
+                    self.works.acknowledged(link.path, link.incarnation, acknowledged)
+                elif seq:
                     self.works.take(link.path, link.incarnation, seq, acknowledged, message)
                 else:
                     self.works.acknowledged(link.path, link.incarnation, acknowledged)

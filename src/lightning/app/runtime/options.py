@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lightning.app import startup
+from lightning.app import config, startup
 
 Durability = Literal["full", "process", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -32,6 +32,7 @@ class Options:
     drop_unfit: bool = False  # of a resumed run, leave behind what no longer fits the code
     durability: Durability = "full"
     runs_dir: Path = Path(".lightning/runs")
+    storage: str | None = None  # the URL or the folder of the app's store; None: what the configuration says
     until_idle: bool = False
     debug: bool = False
     log_level: LogLevel = "info"
@@ -46,4 +47,6 @@ class Options:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.path.abspath(self.file))
         object.__setattr__(self, "folder", startup.FOLDER if os.path.isabs(self.file) else os.getcwd())
+        if self.storage is not None:
+            object.__setattr__(self, "storage", config.place(self.storage, "--storage", Path.cwd()))
         object.__setattr__(self, "runs_dir", Path(os.path.abspath(self.runs_dir)))

@@ -25,6 +25,10 @@ STOP_GRACE = 5.0
 """Seconds that a work has between SIGTERM and SIGKILL."""
 
 
+TRANSFERS = 100
+"""So many are known of, with those that are over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """A process has ended, waiting in the inbox behind all that it had said."""
@@ -76,6 +80,8 @@ class Performer:
         self.links: dict[int, Link] = {}  # by incarnation
         self.current: dict[str, Link] = {}  # by path
         self.ending: EndApp | None = None
+        self.transfers: dict[tuple[str, str], m.Moved] = {}
+        """How far each component's transfers are, by its path and what they are; of those that are over, the newest."""
         self.watch: Callable[[Link], None] = lambda link: None  # wait for the link's channel
         self.unwatch: Callable[[Link], None] = lambda link: None
         self.want_write: Callable[[Link], None] = lambda link: None
@@ -96,6 +102,18 @@ class Performer:
             self.log.warning(f"{link.path}: {err}; its process is ended")
             self._close(link)
             link.worker.stop(0)
+
+    def moved(self, path: str, message: m.Moved) -> None:
+        """A transfer has come farther. Also called from the thread that moves it, if that is in this process."""
+        transfers = self.transfers
+        transfers.pop(
+            (path, message.what), None
+        )  # to the end: what was heard of longest ago is forgotten first
+        transfers[path, message.what] = message
+        if len(transfers) > TRANSFERS:
+            over = [key for key, each in list(transfers.items()) if each.ended is not None]
+            for key in over[: len(transfers) - TRANSFERS]:
+                transfers.pop(key, None)
 
     def report(self, event: Started | Exited) -> None:
         """The engine says what became of a worker."""
@@ -118,6 +136,10 @@ class Performer:
             if len(self.inbox) == before:
                 self._close(link)
         self.inbox.append(Left(link, event.reason))
+        for key in [
+            key for key, each in list(self.transfers.items()) if key[0] == event.work and each.ended is None
+        ]:
+            del self.transfers[key]  # nobody goes on with it
         del self.links[event.generation]
         if self.current.get(event.work) is link:
             del self.current[event.work]

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from lightning.app.kernel import facts as f
-from lightning.app.kernel.values import same
+from lightning.app.kernel.canonical import canonical, same
+from lightning.app.storage.payloads.names import without_names
 
 _ADDRESS = re.compile(r"\b0x[0-9a-f]+")
 
@@ -75,6 +77,11 @@ def of_the_flow(fact: f.Fact) -> bool:
 _ASKED = {f.Made, f.Deleted, f.Called, f.StartAsked, f.Ticked, f.PassCompleted, f.CursorMoved, f.EndAsked}
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two packed values are the same, but for the names of payloads: what is made anew has a new one."""
+    return same(one, other) or without_names(canonical(one)) == without_names(canonical(other))
+
+
 def asks_the_same(recorded: f.Fact, fact: f.Fact) -> bool:
     """Whether two facts of the flow say the same."""
     match recorded, fact:
@@ -84,13 +91,13 @@ def asks_the_same(recorded: f.Fact, fact: f.Fact) -> bool:
             )  # fmt: skip
         case f.Wrote(), f.Wrote():
             one, other = recorded.delta, fact.delta
-            return (recorded.path, one.op) == (fact.path, other.op) and same(
+            return (recorded.path, one.op) == (fact.path, other.op) and alike(
                 [list(one.path), one.value], [list(other.path), other.value]
             )
         case f.Made(), f.Made():
             return (recorded.path, recorded.kind, recorded.cls, recorded.options) == (
                 fact.path, fact.kind, fact.cls, fact.options,
-            ) and same([recorded.state, recorded.origin], [fact.state, fact.origin])  # fmt: skip
+            ) and alike([recorded.state, recorded.origin], [fact.state, fact.origin])  # fmt: skip
         case f.EndAsked(), f.EndAsked():
             return (recorded.path, recorded.code, recorded.reason, recorded.raised) == (
                 fact.path, fact.code, fact.reason, fact.raised,

@@ -28,19 +28,19 @@ from lightning.app.core.work import LightningWork
 from lightning.app.errors import LightningError, UsageError
 from lightning.app.journal.journal import Reader, Turn
 from lightning.app.kernel import facts as f
+from lightning.app.kernel.canonical import same
 from lightning.app.kernel.delta import SET
 from lightning.app.kernel.ledger import Ledger
 from lightning.app.kernel.model import Model, evolve
 from lightning.app.kernel.passes import Passes
 from lightning.app.kernel.snapshot import load
-from lightning.app.kernel.values import same
 from lightning.app.kernel.works import Works
 from lightning.app.runtime import loader, sentences
 from lightning.app.runtime.fork import Renaming
 from lightning.app.runtime.loop import exit_code, exit_message, run_once
 from lightning.app.runtime.mirror import Mirror
 from lightning.app.runtime.recorded_time import RecordedTime
-from lightning.app.runtime.recorded_turn import RecordedTurn, asks_the_same
+from lightning.app.runtime.recorded_turn import RecordedTurn, alike, asks_the_same
 from lightning.app.runtime.report import Difference, Report
 from lightning.app.runtime.tree import Tree, made
 
@@ -57,15 +57,14 @@ Build = Callable[[], LightningApp]
 
 
 class _Comparing(Ledger):
-    """A ledger in which every new fact has to be the one that was recorded."""
+    """A ledger in which every new fact has to be the one that was recorded, which is then entered."""
 
-    def __init__(self, model: Model, compare: Callable[[f.Fact], None]) -> None:
+    def __init__(self, model: Model, compare: Callable[[f.Fact], f.Fact]) -> None:
         super().__init__(model)
         self.compare = compare
 
     def enter(self, fact: f.Fact) -> None:
-        self.compare(fact)
-        evolve(self.model, fact, self.at)
+        evolve(self.model, self.compare(fact), self.at)
 
 
 class _Mirror(Mirror):
@@ -300,7 +299,7 @@ class Replay:
                 continue  # the join says so
             now = made(component, self._config, None)
             for name in [*now.state, *(each for each in fact.state if each not in now.state)]:
-                if name in now.state and name in fact.state and same(now.state[name], fact.state[name]):
+                if name in now.state and name in fact.state and alike(now.state[name], fact.state[name]):
                     continue
                 if volatile is None:
                     self._time.move(self._now + 1.0)
@@ -413,21 +412,22 @@ class Replay:
 
     # -- comparing --------------------------------------------------------------------------------
 
-    def _compare(self, fact: f.Fact) -> None:
-        """The flow asks for something. Returns if it did so in the record."""
+    def _compare(self, fact: f.Fact) -> f.Fact:
+        """The flow asks for something. Returns what is recorded of it, if it did so then."""
         row, mirror = self._row, self._mirror
         if self._joining and isinstance(fact, f.Renamed):
-            return  # the app's file has another name
+            return fact  # the app's file has another name
         if self._joining:
             self._report("", "nothing of the kind", f"{sentences.joined(fact)}, from the start")
         elif self._difference is None:
-            if row.asked and asks_the_same(self._renaming.fact(row.asked[0]), fact):
+            recorded = self._renaming.fact(row.asked[0]) if row.asked else None
+            if recorded is not None and asks_the_same(recorded, fact):
                 row.asked.popleft()
                 self._compared += 1
-                return
+                return recorded
             if row.raised and self._due == 1 and not isinstance(fact, f.EndAsked):
                 self._undone = True  # what a pass asked for that raised is not recorded
-                return
+                return fact
             if not row.asked and self._breaks_off():
                 raise mirror.interrupt("the recorded pass ended here")
             self._differ(fact)

@@ -33,6 +33,7 @@ from lightning.app.journal.memory import MemoryJournal
 from lightning.app.journal.output import FOLDER as OUTPUT
 from lightning.app.journal.runs import JUST_BEGUN, Meta, Run, Runs
 from lightning.app.journal.sqlite import SqliteJournal
+from lightning.app.kernel.messages import Moved
 from lightning.app.runtime import loader
 from lightning.app.runtime.aside import Aside
 from lightning.app.runtime.keeper import Keeper
@@ -41,7 +42,9 @@ from lightning.app.runtime.loop import Runtime
 from lightning.app.runtime.options import Options
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.streams import mask, say
-from lightning.app.storage.home import FLOW, Home, be, shared_memory
+from lightning.app.storage import mounts, progress
+from lightning.app.storage.home import FLOW, Home, be
+from lightning.app.storage.stores.opening import check as check_store
 
 PORT = 7501
 SWEPT = 20
@@ -83,6 +86,9 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     """Run an app that is loaded, as ``module``."""
     log = Log(options.log_level)
     config = Config.load(Path(options.path).resolve().parent)
+    storage = options.storage or config.storage
+    if storage is not None:
+        check_store(storage)
     runs = Runs(options.runs_dir)
     interrupted = _sweep_after_killed(runs, options)
     if options.fork is not None:
@@ -97,7 +103,11 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     else:
         opened = _to_resume(runs, options, interrupted)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
-    home = Home(opened.id, opened.folder, shared_memory() / opened.id, config.storage)
+    if options.resume is not None and options.storage is None:
+        storage = opened.meta.storage or None  # where what it has put is
+    elif storage is not None:
+        opened.note_storage(storage)
+    home = Home.of_run(opened.id, opened.folder, storage)
     home.enter()
     be(FLOW)
     place = None
@@ -121,6 +131,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     finally:
         if place is not None:
             place.leave()
+        mounts.sweep(home)  # what works that were killed have left
         opened.release()  # when its processes are gone and what they printed is written
 
 
@@ -159,6 +170,7 @@ def _run(
     )
     runtime.performer.app_file = options.path
     runtime.performer.app_module = module
+    progress.listener = lambda event: runtime.performer.moved(event.component, Moved(*event[1:]))
     runtime.start()
     if options.resume is not None or options.fork is not None:
         keeper.resume(opened.journal_path)
@@ -170,6 +182,7 @@ def _run(
     try:
         code = runtime.run()
     finally:
+        progress.listener = None
         aside.finish()
     assert runtime.ended is not None
     journal.close()

@@ -17,7 +17,7 @@ __all__ = ["Drive", "Mount", "Path", "Payload"]
 
 _PLACES = {name: f"lightning.app.storage.{name.lower()}" for name in __all__}
 
-for _tag in ("drive", "path", "payload"):
+for _tag in ("drive", "mount", "path", "payload"):
     provide(_tag, f"lightning.app.storage.{_tag}")
 
 

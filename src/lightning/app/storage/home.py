@@ -42,6 +42,12 @@ class Home:
     folder: Path  # below the run's own folder: on the disk
     memory: Path  # in shared memory: gone with a power cut
     url: str | None = None  # of the app's object store; None: it is in ``folder``
+    peers: tuple[str, ...] = ()  # ``host:port`` of those who give what the other machines of the run have
+
+    @classmethod
+    def of_run(cls, run: str, folder: Path, url: str | None = None) -> Home:
+        """The home of the run whose own folder this is."""
+        return cls(run, folder, shared_memory() / run, url)
 
     @cached_property
     def store(self) -> Store:
@@ -58,7 +64,7 @@ class Home:
         _own(self.memory)
         with suppress(FileExistsError):
             (self.memory / ORIGIN).symlink_to(self.folder)
-        told = [self.run, str(self.folder), str(self.memory), self.url]
+        told = [self.run, str(self.folder), str(self.memory), self.url, self.peers]
         os.environ[VARIABLE] = json.dumps(told)
 
     def leave(self) -> None:
@@ -79,8 +85,8 @@ def current() -> Home:
     home = _homes.get(told)
     if home is None:
         if told:
-            run, folder, memory, url = json.loads(told)
-            home = Home(run, Path(folder), Path(memory), url)
+            run, folder, memory, url, peers = json.loads(told)
+            home = Home(run, Path(folder), Path(memory), url, tuple(peers))
         else:
             home = _of_this_process()
         _homes[told] = home

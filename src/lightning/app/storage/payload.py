@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -89,15 +88,12 @@ class Payload:
         if self._inline:
             return opened(memoryview(bytearray(self._inline)), f"payload {self._name}", own=own)
         depot = _depot()
-        if not depot.has(self._name) and home.current().url:
-            self._fetch(depot)
-        return depot.open(self._name, own=own)
+        if not depot.has(self._name):
+            from lightning.app.storage.payloads.peers import fetch  # what is here needs nobody else
 
-    def _fetch(self, depot: Depot) -> None:
-        """From the app's object store."""
-        target = depot.place(self._size) / self._name
-        with suppress(FileNotFoundError), reported(f"payload {self._name}") as progress:
-            home.current().store.get(f"payloads/{self._name}", target, progress=progress)
+            with reported(f"payload {self._name}") as progress:
+                fetch(self._name, self._size, depot, progress=progress)
+        return depot.open(self._name, own=own)
 
     def __eq__(self, other: object) -> bool:
         return self._name == other._name if isinstance(other, Payload) else NotImplemented

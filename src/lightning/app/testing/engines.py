@@ -13,7 +13,8 @@ from lightning.app.core.arguments import Keyed
 from lightning.app.engines.engine import Placement, Started
 from lightning.app.kernel import delta as d
 from lightning.app.kernel import messages as m
-from lightning.app.kernel.values import canonical, pack
+from lightning.app.kernel.canonical import canonical
+from lightning.app.kernel.values import pack
 from lightning.app.runtime.loader import load_module
 from lightning.app.testing.seats import PATIENCE, WORKS, MakeEngine, Seat, Stage
 

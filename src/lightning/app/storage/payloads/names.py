@@ -11,6 +11,7 @@ import secrets
 
 MARK = b"lp-"
 _NAME = re.compile(rb"lp-[0-9a-f]{32}")
+_ANY_NAME = re.compile(rb"(lp|inline)-[0-9a-f]{32}")
 
 
 def new_name() -> str:
@@ -35,3 +36,8 @@ def names_in(data: bytes) -> set[str]:
     {'lp-00000000000000000000000000000000'}
     """
     return {name.decode() for name in _NAME.findall(data)} if MARK in data else set()
+
+
+def without_names(data: bytes) -> bytes:
+    """The same, whichever payloads are mentioned."""
+    return _ANY_NAME.sub(rb"\1-", data)

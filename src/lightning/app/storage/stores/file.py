@@ -61,9 +61,8 @@ class FileStore:
                             os.setxattr(out.fileno(), _CHECKSUM, checksum.encode())
                     os.fsync(out.fileno())
                     stat = _stat(key, out.fileno())
-                if not replace and (known := self._known(key)):
+                if known := self._land(coming, file, key, replace):
                     return same(known, str(file), stat.size, checksum)
-                self._land(coming, file)
         except OSError as err:
             raise err if isinstance(err, StorageError) else named(file, err) from err
         return stat
@@ -128,22 +127,29 @@ class FileStore:
     def free(self) -> int | None:
         return free_at(self._root)
 
-    def _land(self, coming: Arrival, file: Path) -> None:
+    def _land(self, coming: Arrival, file: Path, key: str, replace: bool) -> Stat | None:
+        """The blob that was there first, be it by a moment, and stays."""
         while True:
             made = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
             make_folder(file.parent)
             if file.is_dir():
                 raise Trouble.OCCUPIED.of(file)
             try:
-                coming.land()
+                coming.land(overwrite=replace)
             except FileNotFoundError:
                 if coming.path.exists():
                     continue  # a blob was deleted just now, and its empty folder with it
                 raise
+            except FileExistsError:
+                if replace:
+                    raise
+                if (known := self._known(key)) is None:
+                    continue  # it was deleted just now
+                return known
             for folder in {file.parent, *(each.parent for each in made)}:
                 with suppress(FileNotFoundError):
                     _sync(folder)
-            return
+            return None
 
     def _walk(self, folder: str, prefix: str) -> Iterator[Stat]:
         try:

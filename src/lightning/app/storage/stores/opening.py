@@ -23,12 +23,26 @@ def open_store(url: str | None, default_folder: Path) -> Store:
     """
     if not url:
         return FileStore(default_folder)
-    if not re.match(r"[A-Za-z][\w+.-]+:", url):
-        return FileStore(url)
-    if url.startswith("file:"):
-        return FileStore(unquote(urlsplit(url).path))
+    folder = folder_at(url)
+    if folder is not None:
+        return FileStore(folder)
     if "://" not in url:
         raise UsageError(f"{url!r} is no URL of a store; write one as 's3://bucket/prefix', or name a folder")
     from lightning.app.storage.stores.remote import RemoteStore  # only those who have one pay for it
 
     return RemoteStore(url)
+
+
+def folder_at(url: str) -> Path | None:
+    """The folder of this machine that a URL or a path names, if it names one."""
+    if url.startswith("file:"):
+        return Path(unquote(urlsplit(url).path))
+    return None if re.match(r"[A-Za-z][\w+.-]+:", url) else Path(url)
+
+
+def check(url: str) -> None:
+    """An error if there is no such kind of store, or if it needs what is not installed. Asks nothing of the store."""
+    if folder_at(url) is None:
+        from lightning.app.storage.stores import remote
+
+        remote.check(url)

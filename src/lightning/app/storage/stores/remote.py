@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -45,6 +46,7 @@ T = TypeVar("T")
 EXTRAS = {"s3": "aws", "gs": "gcs", "abfs": "azure", "http": "http"}
 """The extra that brings what a kind of place needs."""
 
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "http": "aiohttp"}
 _KINDS = {"s3a": "s3", "gcs": "gs", "abfss": "abfs", "az": "abfs", "https": "http"}
 _WHOLE = ("s3", "gs", "abfs", "memory")  # where an object appears whole, whoever writes it how
 _CHECKSUM = "lightning-blake2b"
@@ -145,6 +147,19 @@ class RemoteStore:
         return self._look(key)[0]
 
     def list(self, prefix: str = "") -> Iterator[Stat]:
+        for key, info in sorted(self._find(prefix).items()):
+            if key.startswith(prefix) and not key.startswith(f"{PRIVATE}/"):
+                yield Stat(key, info["size"] or 0, None, _moment(info))
+
+    def versions(self) -> Iterator[tuple[Stat, str]]:
+        """All that is under the URL, whoever put it there, with what changes when an object is replaced."""
+        for key, info in sorted(self._find("").items()):
+            yield (
+                Stat(key, info["size"] or 0, None, _moment(info)),
+                " ".join(str(each) for each in _version(info) if each),
+            )
+
+    def _find(self, prefix: str) -> dict[str, dict[str, Any]]:
         folder, _, rest = prefix.rpartition("/")
         if folder:
             valid(folder)
@@ -153,11 +168,8 @@ class RemoteStore:
         try:
             found = self._ask(f"{self.url}/{prefix}", lambda: self._fs.find(place, detail=True, **more))
         except FileNotFoundError:
-            return
-        infos = {self._key(path): info for path, info in found.items() if info["type"] == "file"}
-        for key in sorted(infos):
-            if key.startswith(prefix) and not key.startswith(f"{PRIVATE}/"):
-                yield Stat(key, infos[key]["size"] or 0, None, _moment(infos[key]))
+            return {}
+        return {self._key(path): info for path, info in found.items() if info["type"] == "file"}
 
     def delete(self, key: str) -> None:
         where = self._where(key)
@@ -374,6 +386,21 @@ class RemoteStore:
         return f"{self.url}/{valid(key)}"
 
 
+def check(url: str) -> None:
+    """An error if there is no such kind of place, or if it needs a package that is not installed."""
+    protocol = url.partition(":")[0]
+    kind = _KINDS.get(protocol, protocol)
+    package = _PACKAGES.get(kind)
+    if package is None:
+        _filesystem(url, protocol, kind)
+    elif find_spec(package) is None:  # quicker than to import it
+        raise StorageError(_needs(url, kind))
+
+
+def _needs(url: str, kind: str) -> str:
+    return f"{url} needs a package that is not installed: pip install 'lightning-apps[{EXTRAS[kind]}]'"
+
+
 def _again(url: str, patience: float, options: dict[str, Any]) -> RemoteStore:
     return RemoteStore(url, patience=patience, **options)
 
@@ -392,9 +419,10 @@ def _filesystem(url: str, protocol: str, kind: str) -> Any:
             "s3://bucket/prefix or gs://bucket/prefix"
         ) from err
     except ImportError as err:
-        extra = EXTRAS.get(kind)
-        what = f"pip install 'lightning-apps[{extra}]'" if extra else _said(err)
-        raise StorageError(f"{url} needs a package that is not installed: {what}") from err
+        known = kind in EXTRAS
+        raise StorageError(
+            _needs(url, kind) if known else f"{url} needs a package that is not installed: {_said(err)}"
+        ) from err
     logging.getLogger("gcsfs").addHandler(logging.NullHandler())  # it prints what it then raises
     return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class Getting:
     """One tree being fetched."""
 
     def __init__(
-        self, store: Store, threads: int, coming: Arrival, entries: list[Entry], progress: Progress | None
+        self, store: Store, threads: int, coming: Arrival, entries: Sequence[Entry], progress: Progress | None
     ) -> None:
         self._store = store
         self._threads = threads
@@ -183,7 +183,7 @@ def chunk(store: Store, piece: Piece, what: str) -> bytes:
     return block
 
 
-def _runs(entries: list[Entry]) -> Iterator[_Run]:
+def _runs(entries: Iterable[Entry]) -> Iterator[_Run]:
     pack, start, end = b"", 0, 0
     parts: list[_Part] = []
     for entry in entries:

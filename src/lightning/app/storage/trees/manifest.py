@@ -95,6 +95,15 @@ def unpacked(stream: bytes, where: str) -> list[Entry]:
     return list(_checked(_entries(stream, where), where))
 
 
+def part_of(entries: Iterable[Entry], part: bytes) -> list[Entry]:
+    """What is at and below ``part``, as the entries of a tree of its own; none if nothing is."""
+    return [
+        msgspec.structs.replace(entry, path=entry.path[len(part) + 1 :])
+        for entry in entries
+        if entry.path == part or entry.path.startswith(part + b"/")
+    ]
+
+
 def content(entry: Entry) -> bytes:
     """What an entry says, wherever its chunks lie."""
     pieces = [(piece.length, piece.digest) for piece in entry.pieces]

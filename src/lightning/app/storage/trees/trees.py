@@ -12,14 +12,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning.app.errors import StorageError
 from lightning.app.storage.stores.arrival import Arrival
 from lightning.app.storage.stores.store import Progress, Store, Trouble, checksum
 from lightning.app.storage.trees.getting import Getting, chunk
-from lightning.app.storage.trees.manifest import FOLDER, Entry, Root, opened, pack_key, tree_key, unpacked
+from lightning.app.storage.trees.manifest import (
+    FOLDER,
+    LINK,
+    Entry,
+    Root,
+    inside,
+    opened,
+    pack_key,
+    shown,
+    tree_key,
+    unpacked,
+)
 from lightning.app.storage.trees.putting import OLD, Putting
 
 THREADS = 8
@@ -69,13 +81,34 @@ class Trees:
     ) -> Tree:
         """Make ``target`` the tree: all of it appears at once, or none. ``overwrite``: in place of what is there."""
         root, entries = self._open(name)
+        self.make(entries, name, target, overwrite=overwrite, progress=progress)
+        return _tree(name, root)
+
+    def make(
+        self,
+        entries: Sequence[Entry],
+        identity: str,
+        target: Path,
+        *,
+        overwrite: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Make ``target`` of these entries, of one tree or of several, as `get` does.
+
+        ``identity`` tells what comes of them: who makes the same again goes on where it broke off.
+        """
         target = target.absolute()
         if not overwrite and os.path.lexists(target):
             raise Trouble.OCCUPIED.of(target)
-        with Arrival(target, f"{self.store.url} {name}", folder=entries[0].kind == FOLDER) as coming:
+        for entry in entries:
+            if entry.kind == LINK and not (entry.path and inside(entry.path, entry.target)):
+                raise StorageError(
+                    f"{target / shown(entry.path)} would be a link to {shown(entry.target)}, which is not in {target}: "
+                    "get the folder that has both"
+                )
+        with Arrival(target, f"{self.store.url} {identity}", folder=entries[0].kind == FOLDER) as coming:
             Getting(self.store, self._threads, coming, entries, progress).get()
             coming.land(overwrite=overwrite)
-        return _tree(name, root)
 
     def stat(self, name: str) -> Tree:
         """What is known of a tree without fetching it."""

@@ -1,0 +1,129 @@
+"""A payload on its way to this machine: which of its pieces have come, and are right.
+
+It lies in one private file: the payload, and behind it a mark for each piece, with its checksum. A mark is written
+after its piece, so what a killed process leaves can be gone on with; the checksum shows what a power cut has taken
+away. The file gets its name when it is whole, and loses the marks just before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from struct import Struct
+
+from xxhash import xxh3_64
+
+from lightning.app.storage.payloads import wire
+from lightning.app.storage.payloads.depot import Depot
+
+_MARK = Struct("<QQ")  # has it come, checksum
+_CAME = 0x454D4F43_53414820
+
+
+class Coming:
+    """A payload of ``size`` bytes on its way into ``depot``. One process at a time sees to it; others wait for it.
+
+    Leaving the context without `land` keeps what has come.
+    """
+
+    def __init__(self, depot: Depot, name: str, size: int) -> None:
+        self.size = size
+        self.count = -(-size // wire.PIECE)
+        self._depot = depot
+        self._name = name
+        self._discarded = False
+
+    def __enter__(self) -> Coming:
+        private = f".{self._name}.coming"
+        while True:
+            begun = (each for each in (self._depot.memory, self._depot.disk) if (each / private).exists())
+            folder = next(begun, None) or self._depot.place(self.size)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder, self._private = folder, folder / private
+            self._file = os.open(self._private, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+                there = os.stat(self._private, follow_symlinks=False)
+            except FileNotFoundError:  # it has landed, or was given up
+                os.close(self._file)
+                continue
+            except BaseException:
+                os.close(self._file)
+                raise
+            if os.path.samestat(there, os.fstat(self._file)):
+                break
+            os.close(self._file)
+        self._whole = self._size_it(there.st_size)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._discarded:
+            with suppress(FileNotFoundError):
+                os.unlink(self._private)
+        os.close(self._file)
+
+    def _size_it(self, found: int) -> bool:
+        """Whether all of it is there, as in a file that has lost its marks but has no name yet."""
+        if found == self.size:
+            return True
+        if found != self.size + _MARK.size * self.count:
+            os.ftruncate(self._file, 0)
+            os.ftruncate(self._file, self.size + _MARK.size * self.count)
+        return False
+
+    def extent(self, index: int) -> tuple[int, int]:
+        """Where the piece begins, and its length."""
+        start = index * wire.PIECE
+        return start, min(wire.PIECE, self.size - start)
+
+    def missing(self) -> list[int]:
+        """The pieces that have not come yet, or have not stayed."""
+        return [] if self._whole else [index for index in range(self.count) if not self._has(index)]
+
+    def write(self, data: memoryview, at: int) -> None:
+        while data.nbytes:
+            count = os.pwrite(self._file, data, at)
+            data, at = data[count:], at + count
+
+    def came(self, index: int, checksum: int) -> None:
+        """The piece is here, and right."""
+        os.pwrite(self._file, _MARK.pack(_CAME, checksum), self.size + _MARK.size * index)
+
+    def blocks(self) -> Iterator[memoryview]:
+        """All that is here, in order."""
+        for index in range(self.count):
+            yield from self._read(*self.extent(index))
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        self._discarded = True
+
+    def land(self) -> None:
+        """All of it is here: let it have its name."""
+        safe = self._folder == self._depot.disk  # what is there counts as that
+        if safe:
+            os.fsync(self._file)
+        os.ftruncate(self._file, self.size)
+        if safe:
+            os.fsync(self._file)
+        os.rename(self._private, self._folder / self._name)
+
+    def _has(self, index: int) -> bool:
+        came, checksum = _MARK.unpack(os.pread(self._file, _MARK.size, self.size + _MARK.size * index))
+        if came != _CAME:
+            return False
+        found = xxh3_64()
+        for block in self._read(*self.extent(index)):
+            found.update(block)
+        return bool(found.intdigest() == checksum)
+
+    def _read(self, start: int, length: int) -> Iterator[memoryview]:
+        room = memoryview(bytearray(min(wire.AT_ONCE, length)))
+        while length:
+            count = os.preadv(self._file, [room[: min(room.nbytes, length)]], start)
+            if not count:
+                return
+            yield room[:count]
+            start, length = start + count, length - count
