@@ -420,3 +420,16 @@ def test_a_large_file_of_nothing_takes_no_room(be: Be) -> None:
     be(USER)
     there = unpack(packed).stat()
     assert (there.st_size, there.st_blocks) == (10 << 30, 0)
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_arrived_before_the_power_failed_is_looked_at_again(
+    made: Path, monkeypatch: pytest.MonkeyPatch, torn: bool
+) -> None:
+    place = pathlib.Path(os.fspath(made))
+    if torn:
+        place.write_text("")
+    monkeypatch.setattr(versions, "_before_the_boot", lambda target: True)
+    before = place.stat().st_ino
+    assert sent(made).read_text() == "weights"
+    assert (place.stat().st_ino == before) is not torn

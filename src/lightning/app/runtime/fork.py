@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,6 @@ from lightning.app.runtime.past import journal_of
 from lightning.app.storage.home import STORE, Home
 
 COPIED_AT_ONCE = 1000
-
-TREES = ("packs", "trees")
-"""Where in a store the versions of files are."""
 
 
 def fork(
@@ -84,32 +81,11 @@ def _share(source: Run, run: Run) -> None:
     """What the past of the new run points to, it has too. Nothing is copied where the disk can do without."""
     with closing(SqliteJournal.reader(run.journal_path)) as journal:
         mentioned = mentions(journal)
-    _share_trees(source, run)
     if mentioned:
         theirs = depot_of(Home.of_run(source.id, source.folder))
         depot_of(Home.of_run(run.id, run.folder)).adopt(theirs, filter(theirs.has, mentioned))
-
-
-def _share_trees(source: Run, run: Run) -> None:
-    """The versions of files that the past may name. What they are called now is left out: it may be later."""
-    for kind in TREES:
-        top = source.folder / STORE / kind
-        for folder, _, names in os.walk(top):
-            target = run.folder / STORE / kind / os.path.relpath(folder, top)
-            target.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                with suppress(FileNotFoundError):  # swept just now
-                    _same(os.path.join(folder, name), target / name)
-
-
-def _same(one: str, other: Path) -> None:
-    """The same blob at another place. It never changes, so both may be one file."""
-    try:
-        os.link(one, other)
-    except FileNotFoundError:
-        raise
-    except OSError:  # a disk without hard links
-        shutil.copy2(one, other)
+    if (source.folder / STORE).exists():  # whose files never change
+        shutil.copytree(source.folder / STORE, run.folder / STORE, copy_function=os.link)
 
 
 class Renaming:

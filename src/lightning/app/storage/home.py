@@ -28,7 +28,7 @@ FLOW = "root"
 """The component whose code runs in the runtime."""
 
 STORE = "store"
-"""In a run's folder, the folder of its object store where no other is configured."""
+"""In a run's folder, the folder of its object store, where no other place is named."""
 
 ORIGIN = "origin"
 """In each run's folder in shared memory, a link to its folder on the disk."""
