@@ -3,6 +3,7 @@
 from benchmarks.measure import Row
 from benchmarks.rows import (
     calls,
+    checkpoint,
     commands,
     failure,
     fleet,
@@ -29,4 +30,5 @@ ROWS: tuple[Row, ...] = (
     failure.ROW,
     recovery.ROW,
     year.ROW,
+    checkpoint.ROW,
 )
