@@ -247,7 +247,7 @@ def _makers(model: Model, names: set[str]) -> Iterator[tuple[int, str]]:
     for life in model.works.values():
         for call in (*life.latest.values(), *life.unfinished()):
             values += [call.value, call.args, call.kwargs]
-    for name, _, _, _, call in registered(values, "payload"):
+    for name, _, _, _, call, _ in registered(values, "payload"):
         if name in names:
             yield call, name
 

@@ -77,6 +77,7 @@ class Home:
 _homes: dict[str, Home] = {}
 _component = ""
 _call = 0
+_rests = False
 
 
 def current() -> Home:
@@ -114,6 +115,22 @@ def _own(folder: Path) -> None:
 def component() -> str:
     """The path of the component whose code runs in this process; empty outside an app."""
     return _component
+
+
+def context() -> tuple[str, str]:
+    """What the places of a component's files depend on; another one means other places."""
+    return os.environ.get(VARIABLE, ""), _component
+
+
+def acts() -> bool:
+    """Whether it is the component's own code that runs here, not the runtime beside a flow of its."""
+    return not _rests
+
+
+def rest(rests: bool) -> None:
+    """Say that no pass of the flow is under way in this process, or that there is one."""
+    global _rests
+    _rests = rests
 
 
 def call() -> int:

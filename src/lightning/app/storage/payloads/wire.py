@@ -8,7 +8,7 @@ size but for the piece itself, which is no longer than was asked for.
     client   proof      such a number of its own, and both under the token
     server   welcome    both numbers under the token, the other way round
     client   ask        name, start, length                                   again and again
-    server   answer     is it here, the payload's size, length, checksum; then the piece
+    server   answer     is it here, the payload's size, length; then the piece, and its checksum
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
 from time import monotonic
+from zlib import crc32
 
 PIECE = 4 << 20
 """Bytes of a payload that are asked for, checked and remembered at once."""
@@ -37,8 +38,9 @@ _GREETING = Struct("!6sB32s")  # magic, word, number
 _PROOF = Struct("!32s32s")  # number, proof
 _WELCOME = Struct("!B32s")  # word, proof
 _ASK = Struct("!35sQI")  # name, start, length
-_ANSWER = Struct("!BQII")  # word, size of the payload, length, checksum
-_BUFFER = 4 << 20
+_ANSWER = Struct("!BQI")  # word, size of the payload, length
+_CHECKSUM = Struct("!Q")  # of a piece
+_SUM = Struct("!I")  # of a question or an answer
 
 
 class Word(IntEnum):
@@ -146,27 +148,37 @@ def turn_away(sock: socket.socket) -> None:
 
 
 def ask(sock: socket.socket, name: str, start: int, length: int) -> None:
-    sock.sendall(_ASK.pack(name.encode(), start, length))
+    sock.sendall(_summed(_ASK.pack(name.encode(), start, length)))
 
 
 def asked(sock: socket.socket) -> tuple[str, int, int] | None:
     """The name, start and length of what the client wants; None when it wants no more."""
-    said = receive(sock, _ASK.size, may_end=True)
+    said = receive(sock, _ASK.size + _SUM.size, may_end=True)
     if not said:
         return None
-    name, start, length = _ASK.unpack(said)
+    name, start, length = _ASK.unpack(_right(said))
     return name.decode("latin-1"), start, length
 
 
-def answer(sock: socket.socket, word: Word, size: int = 0, length: int = 0, checksum: int = 0) -> None:
+def answer(sock: socket.socket, word: Word, size: int = 0, length: int = 0) -> None:
     # The piece follows at once: the two go in one packet.
-    sock.sendall(_ANSWER.pack(word, size, length, checksum), socket.MSG_MORE if length else 0)
+    sock.sendall(_summed(_ANSWER.pack(word, size, length)), socket.MSG_MORE if length else 0)
 
 
-def answered(sock: socket.socket) -> tuple[int, int, int, int]:
-    """Word, size of the payload, length of what follows, and its checksum."""
-    word, size, length, checksum = _ANSWER.unpack(receive(sock, _ANSWER.size))
-    return word, size, length, checksum
+def answered(sock: socket.socket) -> tuple[int, int, int]:
+    """Word, size of the payload, and length of what follows."""
+    word, size, length = _ANSWER.unpack(_right(receive(sock, _ANSWER.size + _SUM.size)))
+    return word, size, length
+
+
+def seal(sock: socket.socket, checksum: int) -> None:
+    """What the piece that was sent must come to."""
+    sock.sendall(_CHECKSUM.pack(checksum))
+
+
+def sealed(sock: socket.socket) -> int:
+    checksum: int = _CHECKSUM.unpack(receive(sock, _CHECKSUM.size))[0]
+    return checksum
 
 
 def receive(sock: socket.socket, size: int, *, may_end: bool = False) -> bytes:
@@ -190,6 +202,17 @@ def receive_into(sock: socket.socket, room: memoryview, *, may_end: bool = False
             raise Broken("it broke off")
         got += count
     return got
+
+
+def _summed(message: bytes) -> bytes:
+    return message + _SUM.pack(crc32(message))
+
+
+def _right(message: bytes) -> bytes:
+    message, sum_ = message[: -_SUM.size], message[-_SUM.size :]
+    if _SUM.pack(crc32(message)) != sum_:
+        raise Broken("what comes has a wrong checksum")
+    return message
 
 
 def _proof(token: bytes, side: bytes, server: bytes, client: bytes) -> bytes:
