@@ -23,7 +23,8 @@ class Source(LightningWork):
 
 class Destination(LightningWork):
     def run(self, text, parts):
-        print(f"DESTINATION: {text.name} of {text.origin_name} has {len(open(text).read().split())} words")
+        with open(text) as file:
+            print(f"DESTINATION: {text.name} of {text.origin_name} has {len(file.read().split())} words")
         print(f"DESTINATION: {parts.name} has {', '.join(sorted(os.listdir(parts)))}")
 
 
