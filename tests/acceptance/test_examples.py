@@ -79,7 +79,7 @@ EMBEDDINGS: list[list[Expected]] = [
 TRAINING: list[list[Expected]] = [
     [f"TRAIN: epoch {epoch}, a better checkpoint" for epoch in (100, 200, 300, 400)],
     [re.compile(r"^DEPLOY: the model is off by 0\.\d\d$")] * 4,
-    [re.compile(r"^FLOW: 400 losses, from 0\.\d\d to 0\.00\d\d$")],
+    [re.compile(r"^FLOW: 400 losses, from 1\.\d\d to 0\.00\d\d$")],
 ]
 FILES = [
     "SOURCE: wrote 3 of each",

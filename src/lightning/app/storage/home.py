@@ -27,6 +27,9 @@ VARIABLE = "LIGHTNING_HOME"
 FLOW = "root"
 """The component whose code runs in the runtime."""
 
+STORE = "store"
+"""In a run's folder, the folder of its object store, where no other place is named."""
+
 ORIGIN = "origin"
 """In each run's folder in shared memory, a link to its folder on the disk."""
 
@@ -55,7 +58,7 @@ class Home:
         from lightning.app.storage.stores.opening import open_store  # most runs need none
 
         return open_store(
-            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / "store"
+            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / STORE
         )
 
     def enter(self) -> None:
