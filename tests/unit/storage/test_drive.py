@@ -270,8 +270,15 @@ class TestPaths:
         assert Drive("lit://data").list() == []
 
     def test_what_is_not_here_cannot_be_put(self) -> None:
-        with pytest.raises(BlobNotFoundError, match="/gone: there is no such file or folder here"):
-            Drive("lit://data").put("gone")
+        write("a/model", "x")
+        os.symlink("nowhere", "a/dangling")
+        for name, said in (
+            ("a/modle", r"there is no .*/a/modle \(did you mean 'model'\?\)"),
+            ("b/x", "there is no .*/b/x$"),
+            ("a/dangling", "there is no .*/a/dangling"),
+        ):
+            with pytest.raises(BlobNotFoundError, match=rf"lit://data: {name} cannot be put: {said}"):
+                Drive("lit://data").put(name)
 
     def test_a_file_that_this_user_may_not_read_is_named(self) -> None:
         if os.geteuid() == 0:
