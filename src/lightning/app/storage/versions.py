@@ -21,6 +21,7 @@ from lightning.app.errors import BlobConflictError, BlobNotFoundError
 from lightning.app.storage.home import current
 from lightning.app.storage.progress import reported, waiting
 from lightning.app.storage.stores.store import DIGEST, PRIVATE, Store
+from lightning.app.storage.trees.comparing import is_same
 from lightning.app.storage.trees.manifest import tree_key
 from lightning.app.storage.trees.trees import Trees
 
@@ -112,7 +113,9 @@ def awaited(origin: str, name: str, timeout: float | None) -> str:
 def bring(version: str, target: Path, what: str, *, overwrite: bool = False) -> None:
     """Have that version at ``target``, where it appears as a whole. What is there already is that version."""
     if not overwrite and os.path.lexists(target):
-        return
+        if not _before_the_boot(target) or is_same(Trees(current().store).entries(version), target):
+            return
+        overwrite = True
     try:
         with reported(what) as progress:
             Trees(current().store).get(version, target, overwrite=overwrite, progress=progress)
@@ -120,12 +123,18 @@ def bring(version: str, target: Path, what: str, *, overwrite: bool = False) -> 
         if not os.path.lexists(target):  # else somebody else was faster
             raise
     except BlobNotFoundError as err:
-        if target.parent.exists() and not is_there(version):
+        if not is_there(version):
             raise BlobNotFoundError(
                 f"{what}: this version ({version[:10]}) is no longer in the store {current().store.url}: let the work "
                 "that made it run again, with other arguments or cache_calls=False"
             ) from err
         raise
+
+
+def _before_the_boot(target: Path) -> bool:
+    """Whether it arrived before the machine was started: with the power its content may have gone."""
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return target.lstat().st_ctime < began
 
 
 def is_there(version: str) -> bool:
