@@ -169,7 +169,9 @@ def test_without_a_cluster_cloud_says_so() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--storage=s3://bucket", "--storage needs payloads and paths"),
+        ("--storage=s4://bucket", "there is no kind of storage 's4'; write a folder, or a URL such as s3://"),
+        ("--storage=s3:/bucket", "--storage: 's3:/bucket' is no URL; write one as 's3://bucket/prefix'"),
+        ("--storage=s3://key:secret@bucket", "--storage has a name or a password in it"),
         ("--env=MODEL", "'MODEL' is not NAME=VALUE"),
         ("--port=70000", "70000 is not in the range"),
         ("--blocking=perhaps", "'perhaps' is not a valid boolean"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -18,6 +19,7 @@ from lightning.app.storage.stores.store import checksum
 DYING = """
 import os, signal, sys
 from pathlib import Path
+from threading import Barrier
 from lightning.app.storage.stores.file import FileStore
 def chunks():
     yield bytes(1_000_000)
@@ -28,6 +30,7 @@ FileStore(sys.argv[1]).put("key", chunks())
 FILLED = """
 import resource, sys
 from pathlib import Path
+from threading import Barrier
 from lightning.app.errors import StorageError
 from lightning.app.storage.stores.file import FileStore
 store = FileStore(sys.argv[1])
@@ -199,3 +202,21 @@ def test_a_link_or_device_in_the_folder_does_not_hang_a_reader(folder: Path) -> 
     os.mkfifo(folder / "pipe")
     with pytest.raises(FileNotFoundError, match="pipe: it is not there"):
         FileStore(folder).read("pipe")
+
+
+def test_of_writers_at_the_same_moment_one_is_first_and_the_others_are_refused(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    for turn in range(20):
+        start = Barrier(4)
+
+        def put(number: int, key: str = str(turn), start: Barrier = start) -> int | None:
+            start.wait()
+            try:
+                store.put(key, bytes(number))
+            except BlobConflictError:
+                return None
+            return number
+
+        with ThreadPoolExecutor(4) as pool:
+            first = [number for number in pool.map(put, range(1, 5)) if number is not None]
+        assert first == [len(store.read(str(turn)))]

@@ -177,6 +177,10 @@ def run_app(
         open_ui=has_desktop() if open_ui is None else open_ui,
         **plain,
     )
+    if options.storage is not None:
+        from lightning.app.storage.stores.opening import check
+
+        check(options.storage)
     if not blocking:
         from lightning.app.cli.background import run_in_background
 

@@ -52,6 +52,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""  # "stopped", "failed", "signal", "killed"
     forked_from: str = ""  # the run of whose past this one began
     forked_at: int = 0  # and the last turn that they share
+    storage: str = ""  # the URL of the store of its files and payloads, if they are not in its own folder
 
 
 class Run:
@@ -227,6 +228,10 @@ class Run:
     def note_fork(self, source: str, turn: int) -> None:
         """Note that its past, up to that turn, is that of another run."""
         self._note(msgspec.structs.replace(self.meta, forked_from=source, forked_at=turn))
+
+    def note_storage(self, url: str) -> None:
+        """Note where its files and payloads are kept."""
+        self._note(msgspec.structs.replace(self.meta, storage=url))
 
     def note_end(self, code: int, reason: str) -> None:
         """Note how it ended: "stopped", "failed", "signal" or "killed"."""

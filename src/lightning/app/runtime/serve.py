@@ -87,7 +87,7 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     log = Log(options.log_level)
     config = Config.load(Path(options.path).resolve().parent)
     storage = options.storage or config.storage
-    if storage:
+    if storage is not None:
         check_store(storage)
     runs = Runs(options.runs_dir)
     interrupted = _sweep_after_killed(runs, options)
@@ -103,6 +103,10 @@ def run(app: LightningApp, options: Options, module: str = "__main__") -> int:
     else:
         opened = _to_resume(runs, options, interrupted)
     opened.lock()  # before the engine: what ends with it bears the run's name, as a live run's works do
+    if options.resume is not None and options.storage is None:
+        storage = opened.meta.storage or None  # where what it has put is
+    elif storage is not None:
+        opened.note_storage(storage)
     home = Home.of_run(opened.id, opened.folder, storage)
     home.enter()
     be(FLOW)

@@ -27,6 +27,9 @@ VARIABLE = "LIGHTNING_HOME"
 FLOW = "root"
 """The component whose code runs in the runtime."""
 
+STORE = "store"
+"""In a run's folder, the folder of its object store, where no other place is named."""
+
 ORIGIN = "origin"
 """In each run's folder in shared memory, a link to its folder on the disk."""
 
@@ -55,7 +58,7 @@ class Home:
         from lightning.app.storage.stores.opening import open_store  # most runs need none
 
         return open_store(
-            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / "store"
+            f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / STORE
         )
 
     def enter(self) -> None:
@@ -77,6 +80,7 @@ class Home:
 _homes: dict[str, Home] = {}
 _component = ""
 _call = 0
+_rests = False
 
 
 def current() -> Home:
@@ -114,6 +118,22 @@ def _own(folder: Path) -> None:
 def component() -> str:
     """The path of the component whose code runs in this process; empty outside an app."""
     return _component
+
+
+def context() -> tuple[str, str]:
+    """What the places of a component's files depend on; another one means other places."""
+    return os.environ.get(VARIABLE, ""), _component
+
+
+def acts() -> bool:
+    """Whether it is the component's own code that runs here, not the runtime beside a flow of its."""
+    return not _rests
+
+
+def rest(rests: bool) -> None:
+    """Say that no pass of the flow is under way in this process, or that there is one."""
+    global _rests
+    _rests = rests
 
 
 def call() -> int:

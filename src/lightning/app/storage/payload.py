@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import os
 import weakref
+from threading import Lock
 from typing import Any
 
-from lightning.app.errors import StorageError
+from lightning.app.errors import ProtocolError, StorageError
 from lightning.app.kernel.values import register
 from lightning.app.storage import home
 from lightning.app.storage.payloads.depot import Depot
 from lightning.app.storage.payloads.layout import Opened, laid_out, opened, size_of
-from lightning.app.storage.payloads.names import new_small_name
-from lightning.app.storage.payloads.pickling import parts, whole
+from lightning.app.storage.payloads.names import names_in, new_small_name, valid
+from lightning.app.storage.payloads.pickling import Parts, parts, whole
 from lightning.app.storage.progress import reported
 
 INLINE = 8 << 10
 """Bytes up to which a value travels in the pointer itself, and needs no file."""
 
 _ABSENT = object()
+_SCANNED = 128 << 10  # bytes: what a pickler writes at once is smaller, unless it is a value's own
+_first = Lock()  # of the threads that ask for a value, all get what the first has opened
 
 
 class Payload:
@@ -36,7 +39,17 @@ class Payload:
     [1, 2, 3]
     """
 
-    __slots__ = ("__weakref__", "_call", "_component", "_dropping", "_inline", "_name", "_size", "_value")
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_component",
+        "_dropping",
+        "_inline",
+        "_name",
+        "_others",
+        "_size",
+        "_value",
+    )
 
     def __init__(self, value: Any, durable: bool = False) -> None:
         made = parts(value)
@@ -45,9 +58,9 @@ class Payload:
         self._component, self._call = home.component(), home.call()
         self._size = size_of(made)
         if self._size <= INLINE:
-            self._name, self._inline = new_small_name(), b"".join(laid_out(made))
+            self._name, self._inline, self._others = new_small_name(), b"".join(laid_out(made)), []
             return
-        self._inline = b""
+        self._inline, self._others = b"", _mentioned(made)
         depot = _depot()
         self._name, self._size = depot.make(made)
         self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
@@ -65,7 +78,10 @@ class Payload:
                     "the value of a Payload was asked for in a flow: it stays where it was made until a work opens it. "
                     "Pass the Payload to a work's run, and read .value there"
                 )
-            self._value = whole(*self._opened())
+            opened = whole(*self._opened())
+            with _first:
+                if self._value is _ABSENT:
+                    self._value = opened
         return self._value
 
     def _opened(self, *, own: bool = False) -> Opened:
@@ -105,15 +121,37 @@ def _pointer(payload: Payload) -> list[Any]:
     if payload._dropping is not None:
         payload._dropping.detach()
         payload._dropping = None
-    return [payload._name, payload._size, payload._inline, payload._component, payload._call]
+    return [
+        payload._name,
+        payload._size,
+        payload._inline,
+        payload._component,
+        payload._call,
+        payload._others,
+    ]
 
 
-def _pointed(told: list[Any]) -> Payload:
-    payload = Payload.__new__(Payload)
-    payload._name, payload._size, payload._inline, payload._component, payload._call = told
-    payload._value = _ABSENT
-    payload._dropping = None
-    return payload
+def _pointed(told: Any) -> Payload:
+    match told:
+        case [str(name), int(size), bytes(inline), str(component), int(call), [*others]] if (
+            bool(inline) or valid(name)
+        ) and all(type(each) is str for each in others):
+            payload = Payload.__new__(Payload)
+            payload._name, payload._size, payload._inline = name, size, inline
+            payload._component, payload._call, payload._others = component, call, others
+            payload._value = _ABSENT
+            payload._dropping = None
+            return payload
+    raise ProtocolError("this is not how a Payload is told of")
+
+
+def _mentioned(made: Parts) -> list[str]:
+    """The payloads that are in this one: kept as long as it is, because its pointer tells of them, too."""
+    found: set[str] = set()
+    for piece in made.head:
+        if piece.nbytes <= _SCANNED:
+            found |= names_in(piece.tobytes())
+    return sorted(found)
 
 
 def _depot() -> Depot:

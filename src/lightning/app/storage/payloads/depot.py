@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.app.errors import BlobNotFoundError, StorageError
-from lightning.app.storage.payloads.layout import BEGINNING, Opened, has_own, laid_out, opened, size_of
+from lightning.app.storage.payloads.layout import Opened, laid_out, opened, size_of
 from lightning.app.storage.payloads.names import new_name, valid
 from lightning.app.storage.payloads.pickling import Parts
 from lightning.app.storage.payloads.space import SMALL, amount, free_memory
@@ -87,8 +87,7 @@ class Depot:
         for path in (self.memory / name, self.disk / name):
             try:
                 with _reading(path) as descriptor:
-                    private = own or has_own(os.pread(descriptor, BEGINNING, 0))
-                    data = _mapped(descriptor, own=private)
+                    data = _mapped(descriptor)
             except FileNotFoundError:
                 continue
             except OSError as err:
@@ -269,21 +268,22 @@ class _Mapping(int):
         unmap(self & low, self >> bits)
 
 
-def _mapped(descriptor: int, *, own: bool) -> memoryview:
-    """A file, mapped for as long as somebody looks at it. One of Python's mappings would keep a descriptor as long."""
+def _mapped(descriptor: int) -> memoryview:
+    """A file, mapped for as long as somebody looks at it. One of Python's mappings would keep a descriptor as long.
+
+    What is written to it stays with who wrote: also where somebody gets around a view that can only be read.
+    """
     size = os.fstat(descriptor).st_size
     if not size:
         return memoryview(b"")
-    access = mmap.PROT_READ | (mmap.PROT_WRITE if own else 0)
-    kind = mmap.MAP_PRIVATE | _NO_RESERVE if own else mmap.MAP_SHARED
+    access, kind = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | _NO_RESERVE
     address = _libc.mmap(None, size, access, kind, descriptor, 0)
     if address == _FAILED:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     array = (ctypes.c_ubyte * size).from_address(address)
     array.mapping = _Mapping(size << _ADDRESS | address)  # type: ignore[attr-defined]
-    view = memoryview(array).cast("B")
-    return view if own else view.toreadonly()
+    return memoryview(array).cast("B")
 
 
 @contextmanager

@@ -18,14 +18,10 @@ from lightning.app.storage.stores.store import Trouble
 FORMAT = 1
 
 _MAGIC = b"LPAY"
-_HEADER = Struct(
-    "<4sHHQQI"
-)  # magic, format, flags, buffers, bytes of the head, checksum of this and the table
+_HEADER = Struct("<4sIQQI")  # magic, format, buffers, bytes of the head, checksum of this and the table
 _LENGTH = Struct("<Q")
 _OWN = 1 << 63  # in the table: whoever maps it may write to his copy
 _ALIGNED = 64
-
-BEGINNING = _HEADER.size
 
 
 class Opened(NamedTuple):
@@ -45,9 +41,8 @@ def laid_out(parts: Parts) -> Iterator[memoryview]:
     """What a file of these consists of, from beginning to end."""
     head = sum(piece.nbytes for piece in parts.head)
     table = b"".join(_LENGTH.pack(each.size | (_OWN if each.own else 0)) for each in parts.buffers)
-    own = any(each.own for each in parts.buffers)
-    sum_ = _checksum(own, len(parts.buffers), head, table)
-    yield memoryview(_HEADER.pack(_MAGIC, FORMAT, own, len(parts.buffers), head, sum_) + table)
+    sum_ = _checksum(len(parts.buffers), head, table)
+    yield memoryview(_HEADER.pack(_MAGIC, FORMAT, len(parts.buffers), head, sum_) + table)
     yield from parts.head
     at = _HEADER.size + len(table) + head
     for buffer in parts.buffers:
@@ -57,22 +52,17 @@ def laid_out(parts: Parts) -> Iterator[memoryview]:
         at = _aligned(at) + buffer.size
 
 
-def has_own(beginning: bytes) -> bool:
-    """Whether, in a file that begins so, there is something to write to."""
-    return len(beginning) == BEGINNING and bool(_HEADER.unpack(beginning)[2])
-
-
 def opened(data: memoryview, where: object, *, own: bool = False) -> Opened:
     """The parts that lie in ``data``, which stay there. ``own``: all of them may be written to, if ``data`` may."""
     try:
-        magic, version, flags, count, head, sum_ = _HEADER.unpack_from(data)
+        magic, version, count, head, sum_ = _HEADER.unpack_from(data)
         begin = _HEADER.size + _LENGTH.size * count
         table = bytes(data[_HEADER.size : begin])
     except error:
         raise Trouble.SHORT.of(where, f"{data.nbytes} bytes") from None
     if magic == _MAGIC and version > FORMAT:
         raise StorageError(f"{where}: a newer version made it: pip install --upgrade lightning-apps")
-    if magic != _MAGIC or sum_ != _checksum(flags, count, head, table):
+    if magic != _MAGIC or sum_ != _checksum(count, head, table):
         raise Trouble.CHECKSUM.of(where)
     lengths = [length for (length,) in _LENGTH.iter_unpack(table)]
     starts = [*accumulate(lengths, lambda at, length: _aligned(at) + (length & ~_OWN), initial=begin + head)]
@@ -85,8 +75,8 @@ def opened(data: memoryview, where: object, *, own: bool = False) -> Opened:
     return Opened(data[begin : begin + head], buffers)
 
 
-def _checksum(flags: int, count: int, head: int, table: bytes) -> int:
-    return crc32(table, crc32(_HEADER.pack(_MAGIC, FORMAT, flags, count, head, 0)))
+def _checksum(count: int, head: int, table: bytes) -> int:
+    return crc32(table, crc32(_HEADER.pack(_MAGIC, FORMAT, count, head, 0)))
 
 
 def _aligned(at: int) -> int:

@@ -117,6 +117,7 @@ class _Taken:
         if hasattr(numpy, "ndarray"):
             known[numpy.ndarray] = self._reduce_array
         if hasattr(torch, "UntypedStorage") and hasattr(torch, "storage"):
+            known[torch.Tensor] = _reduce_tensor
             known[torch.UntypedStorage] = self._reduce_untyped
             known[torch.storage.TypedStorage] = self._reduce_typed
             known[_Memory] = self._reduce_memory
@@ -160,6 +161,15 @@ class _Taken:
         stand_in = pickle.PickleBuffer(bytearray())
         self._stand_ins[id(stand_in)] = stand_in, buffer
         return stand_in
+
+
+def _reduce_tensor(tensor: Any) -> Reduced:
+    """As torch does. Of its newer kinds it hands out a storage that its own way back expects to be wrapped."""
+    torch: Any = sys.modules["torch"]
+    rebuild, (storage, *others), *state = tensor.__reduce_ex__(5)
+    if type(storage) is torch.UntypedStorage:
+        storage = torch.storage.TypedStorage(wrap_storage=storage, dtype=torch.uint8, _internal=True)
+    return rebuild, (storage, *others), *state
 
 
 class _Memory:
@@ -207,7 +217,12 @@ def _in_order(array: Any) -> Iterator[memoryview]:
 def _array(buffer: Any, dtype: Any, shape: tuple[int, ...], order: Literal["C", "F"]) -> Any:
     import numpy
 
-    return numpy.ndarray(shape, dtype, memoryview(buffer) if math.prod(shape) else None, order=order)
+    if not math.prod(shape) or not dtype.itemsize:
+        array = numpy.zeros(shape, dtype, order)
+        array.flags.writeable = False
+        return array
+    # An array on a view cannot be made writable again; one that is made on it in one step can.
+    return numpy.frombuffer(buffer, numpy.uint8).view(dtype).reshape(shape, order=order)
 
 
 def _view(buffer: Any, kind: str, shape: tuple[int, ...]) -> memoryview:
