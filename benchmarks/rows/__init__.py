@@ -11,6 +11,7 @@ from benchmarks.rows import (
     reaction,
     recovery,
     start,
+    transfer,
     turns,
     writes,
     year,
@@ -29,4 +30,5 @@ ROWS: tuple[Row, ...] = (
     failure.ROW,
     recovery.ROW,
     year.ROW,
+    transfer.ROW,
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,9 @@ class Coming:
         self._asked_for = folder
         self._name = name
         self._discarded = False
+        self._writing = (
+            threading.Lock()
+        )  # the system lets one write at a time, and has the others wait busily
 
     def __enter__(self) -> Coming:
         while not self._open():
@@ -101,9 +105,10 @@ class Coming:
         return [] if self._whole else [index for index in range(self.count) if not self._has(index)]
 
     def write(self, data: memoryview, at: int) -> None:
-        while data.nbytes:
-            count = os.pwrite(self._file, data, at)
-            data, at = data[count:], at + count
+        with self._writing:
+            while data.nbytes:
+                count = os.pwrite(self._file, data, at)
+                data, at = data[count:], at + count
 
     def came(self, index: int, checksum: int) -> None:
         """The piece is here, and right."""
