@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -292,6 +293,24 @@ def test_no_space_leaves_nothing_and_says_so(there: Machine, here: Machine, name
     assert here.files() == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_what_no_longer_fits_into_memory_goes_to_the_disk(
+    there: Machine, here: Machine, name: str, data: bytes
+) -> None:
+    memory = str(here.depot.memory)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "small", memory]).returncode:
+        pytest.skip("this system lets nobody mount a file system")
+    try:
+        fill = _once_at(5 * PIECE, lambda: _fill(here.depot.memory / "filling"))
+        with PeerServer(there.depot, TOKEN) as server:
+            assert here.fetch(name, len(data), server.address, progress=fill)
+        assert here.depot.path(name) == here.depot.disk / name
+        assert here.depot.path(name).read_bytes() == data
+        assert os.listdir(memory) == ["filling"]
+    finally:
+        subprocess.run(["umount", memory], check=True)
+
+
 class TestStore:
     """The object store is asked when no machine has it."""
 
@@ -531,6 +550,13 @@ def _once_at(enough: int, what: Callable[[], None]) -> Callable[[int, int | None
                 what()
 
     return progress
+
+
+def _fill(file: Path) -> None:
+    """Leave no room where it is."""
+    with suppress(OSError), open(file, "wb", buffering=0) as filling:
+        while True:
+            filling.write(bytes(1 << 12))
 
 
 def _missing(machine: Machine, name: str, size: int) -> int:

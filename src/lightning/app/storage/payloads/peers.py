@@ -71,12 +71,14 @@ def fetch(
         sources[1] = [_Stored(here.store, f"payloads/{name}", size)]
     if not any(sources):
         return depot.has(name)
+    coming = Coming(depot, name, size)
     try:
-        with Coming(depot, name, size) as coming:
-            if depot.has(name):  # somebody else has brought it in the meantime
-                coming.discard()
-                return True
-            return _bring(name, coming, sources, progress)
+        try:
+            return _brought(name, depot, coming, sources, progress)
+        except OSError as err:
+            if err.errno not in NO_SPACE or coming.folder == depot.disk:
+                raise
+        return _brought(name, depot, Coming(depot, name, size, depot.disk), sources, progress)
     except OSError as err:
         if isinstance(err, StorageError):
             raise
@@ -110,6 +112,16 @@ def make_token(here: Home) -> bytes:
         os.close(descriptor)
         os.unlink(private)
     return file.read_bytes()
+
+
+def _brought(
+    name: str, depot: Depot, coming: Coming, sources: list[list[_Source]], progress: Progress | None
+) -> bool:
+    with coming:
+        if depot.has(name):  # somebody else has brought it in the meantime
+            coming.discard()
+            return True
+        return _bring(name, coming, sources, progress)
 
 
 def _bring(name: str, coming: Coming, sources: list[list[_Source]], progress: Progress | None) -> bool:
