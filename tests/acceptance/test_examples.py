@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -64,6 +65,26 @@ DRIVE = [
     ["COUNTER: counts/second.txt is in the drive"],
     ["SUM: 4 + 5 = 9 words"],
     ["FLOW: the drive has ['counts/first.txt', 'counts/second.txt']"],
+]
+EMBEDDINGS: list[list[Expected]] = [
+    ["PROCESSOR: Generating embeddings..."],
+    [
+        re.compile(
+            "^SERVER: Using embeddings from processor "
+            r"<lightning\.app\.storage\.payload\.Payload object at 0x[0-9a-f]+>$"
+        ),
+        "serving embeddings sent from EmbeddingProcessor:  [[1, 2, 3], [2, 3, 4]]",
+    ],
+]
+TRAINING: list[list[Expected]] = [
+    [f"TRAIN: epoch {epoch}, a better checkpoint" for epoch in (100, 200, 300, 400)],
+    [re.compile(r"^DEPLOY: the model is off by 0\.\d\d$")] * 4,
+    [re.compile(r"^FLOW: 400 losses, from 1\.\d\d to 0\.00\d\d$")],
+]
+FILES = [
+    "SOURCE: wrote 3 of each",
+    "DESTINATION: boring.txt of root.source has 3 words",
+    "DESTINATION: parts has 0.txt, 1.txt, 2.txt",
 ]
 MOUNT = ["READER: large.pgm has 20 numbers", "READER: small.pgm has 10 numbers"]
 
@@ -185,11 +206,32 @@ def test_a_server_in_another_language_is_compiled_served_and_tested_under_load(r
     assert_components(terminal.printed, *MODEL_SERVER)
 
 
+def test_a_large_value_goes_by_pointer(run_example: RunApp) -> None:
+    terminal = run_example("embeddings")
+    terminal.line(EMBEDDINGS[1][1])
+    terminal.stop()
+    assert_components(terminal.printed, *EMBEDDINGS)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed here")
+def test_a_training_has_its_checkpoints_deployed(run_example: RunApp) -> None:
+    terminal = run_example("training")
+    terminal.line(TRAINING[2][0])
+    terminal.end(0)
+    assert_components(terminal.printed, *TRAINING)
+
+
 def test_a_drive_is_one_folder_for_works_and_flow(run_example: RunApp) -> None:
     terminal = run_example("drive")
     terminal.end(0)
     assert_components(terminal.printed, *DRIVE)
     assert terminal.printed[-1] == DRIVE[-1][0]
+
+
+def test_files_of_one_component_are_opened_by_another(run_example: RunApp) -> None:
+    terminal = run_example("files_between_components")
+    terminal.end(0)
+    assert terminal.printed == FILES
 
 
 def test_a_mount_is_there_as_long_as_the_app(run_example: RunApp, tmp_path: Path) -> None:
@@ -207,7 +249,10 @@ PAGES: dict[str, list[list[Expected]]] = {
     "message_flag": [[*lines] for lines in MESSAGES],
     "auto_scaling": [[*lines] for lines in SCALING],
     "model_server": MODEL_SERVER,
+    "embeddings": EMBEDDINGS,
+    "training": TRAINING,
     "drive": [[*lines] for lines in DRIVE],
+    "files_between_components": [[*FILES]],
     "mount": [[*MOUNT]],
 }
 

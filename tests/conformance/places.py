@@ -197,4 +197,6 @@ class BadLine:
                     if kind == "reset":
                         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
+                if kind == "flip" and carried > limit:
+                    block, kind = bytes([block[0] ^ 1]) + block[1:], ""
                 ready.data.sendall(block)

@@ -20,6 +20,8 @@ from lightning.app.runtime.log import Log
 from lightning.app.storage import home
 from lightning.app.storage.home import Home
 from lightning.app.storage.payload import Payload
+from lightning.app.storage.trees import upkeep
+from lightning.app.storage.trees.trees import Trees
 
 LARGE = bytes(100_000)
 
@@ -207,6 +209,31 @@ def test_mentions_are_those_of_the_history_and_of_the_snapshot_before_it() -> No
     journal.append(2.0, another)
     journal.commit()
     assert mentions(journal) == {first: 1, second: 2}
+
+
+def test_versions_of_files_that_nothing_mentions_are_forgotten_but_the_newest_of_a_name(
+    keep: Callable[..., Keeper], place: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep.forget, "__kwdefaults__", {"young": -1.0, "old": -1.0})
+    trees = Trees(place.store)
+    names = []
+    for text in ("first", "second", "third"):
+        (tmp_path / "file").write_text(text)
+        names.append(trees.put(tmp_path / "file").id)
+    place.store.put("names/root.w/file", names[2].encode())
+    keeper = keep()
+    for turn, name in enumerate(names, 1):
+        keeper.note(turn, b"lt-" + name.encode())
+    keeper.look(40, b"lt-" + names[1].encode(), 1)
+    keeper.look(60, b"lt-" + names[1].encode(), 41)
+    settled(keeper)
+    there = {stat.key.rpartition("/")[2] for stat in place.store.list("trees/")}
+    assert there == {*names[1:]}
+    assert len(list(place.store.list("packs/"))) == 2
+    place.store.delete("names/root.w/file")
+    keeper.look(80, b"lt-" + names[1].encode(), 61)  # what was kept back is asked for again
+    settled(keeper)
+    assert [stat.key.rpartition("/")[2] for stat in place.store.list("trees/")] == [names[1]]
 
 
 def made_by_a_call(model: Model, value: object) -> None:

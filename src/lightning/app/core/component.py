@@ -18,7 +18,7 @@ from lightning.app.errors import ComponentError, FlowError, StateValueError, Wor
 from lightning.app.kernel.delta import DELETE, SET, apply
 from lightning.app.kernel.messages import Delta
 from lightning.app.kernel.size import FIXED, LARGEST_VALUE, size_if_large
-from lightning.app.kernel.values import pack
+from lightning.app.kernel.values import SCHEME, pack, path_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -183,6 +183,8 @@ class Component:
         defaults = dict(cls._defaults)
         for name, value in list(cls.__dict__.items()):
             if name[0] != "_" and _is_value(value):
+                if type(value) is str and value.startswith(SCHEME):
+                    value = path_of(value, "")
                 defaults[name] = pack(value, f"{cls.__qualname__}.{name}")
                 setattr(cls, name, Default(name, value))
         cls._defaults = defaults
@@ -225,7 +227,7 @@ class Component:
         elif name in self._state and (
             (kind := type(value)) in _ATOMS
             or (kind is int and _LOW <= value < _HIGH)
-            or (kind is str and value.isascii())
+            or (kind is str and value.isascii() and value[:6] != SCHEME)
         ):
             self._binding.change(self, Delta(SET, (name,), value))  # packed as it is, and no new name
         elif isinstance(value, Component):
@@ -250,6 +252,8 @@ class Component:
                 f"{self._where}.{name} cannot be set: {type(self).__name__}.{name} is a "
                 f"{type(attribute).__name__} of the class; choose another name"
             )
+        if type(value) is str and value[:6] == SCHEME:
+            value = path_of(value, "" if self._binding is PLAIN else self._owner)
         packed = pack(value, f"{self._where}.{name}")
         if name in self._children:
             self._detach(name)
@@ -331,6 +335,11 @@ class Component:
             names.append(above._name)
             above = above._parent
         return ".".join(reversed(names))
+
+    @property
+    def _owner(self) -> str:
+        """Whose the files are that its code makes: a work's own; all flows are in one process."""
+        return self.name if self._kind == "work" else "root"
 
     @property
     def _where(self) -> str:

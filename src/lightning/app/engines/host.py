@@ -171,14 +171,24 @@ class Host:
                 if self._answering is not None and self._answering.armed:
                     self._answering.end()
                 self.live.find_bypassed()
+            self._publish()
         except WorkStopped:
             raise
         except BaseException as error:
+            with suppress(LightningError):  # what is there may be what the next attempt goes on from
+                self._publish()
             return self._raised(call.call, error)
         try:
             return Returned(call.call, pack(result, "the result"))
         except StateValueError as error:
             return self._raised(call.call, self._refusal(str(error)))
+
+    def _publish(self) -> None:
+        """Let others have what the call has written to files that the work's state names."""
+        if "lightning.app.storage.path" in sys.modules:
+            from lightning.app.storage.path import renew
+
+            renew(self.work, self.work._state)
 
     def answer(self, outcome: Returned | Raised) -> None:
         """Send how a call ended, behind all that it printed and wrote."""

@@ -114,6 +114,17 @@ def register(tag: str, cls: type, to_plain: Callable[[Any], Any], from_plain: Ca
     _tags[cls] = tag
 
 
+SCHEME = "lit://"
+"""Begins a text that stands for a path, where it is set as an attribute."""
+
+_PATHS = "lightning.app.storage.path"
+
+
+def path_of(text: str, owner: str) -> Any:
+    """The path that a text which begins with `SCHEME` stands for, in the component ``owner``."""
+    return import_module(_PATHS).of_text(text, owner)
+
+
 def provide(tag: str, module: str) -> None:
     """Values of the kind ``tag`` need this module of ours, which registers it when the first one arrives."""
     _modules[tag] = module

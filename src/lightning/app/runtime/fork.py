@@ -5,6 +5,7 @@ classes have the names that they have now. It then goes on as a resumed run does
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightning.app.kernel.model import Model
 from lightning.app.kernel.snapshot import dump, load
 from lightning.app.runtime.keeper import depot_of, mentions
 from lightning.app.runtime.past import journal_of
-from lightning.app.storage.home import Home
+from lightning.app.storage.home import STORE, Home
 
 COPIED_AT_ONCE = 1000
 
@@ -83,6 +84,8 @@ def _share(source: Run, run: Run) -> None:
     if mentioned:
         theirs = depot_of(Home.of_run(source.id, source.folder))
         depot_of(Home.of_run(run.id, run.folder)).adopt(theirs, filter(theirs.has, mentioned))
+    if (source.folder / STORE).exists():  # whose files never change
+        shutil.copytree(source.folder / STORE, run.folder / STORE, copy_function=os.link)
 
 
 class Renaming:

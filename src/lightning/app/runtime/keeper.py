@@ -1,8 +1,9 @@
-"""Which payloads a run still has a use for: copying these to the disk, freeing the others.
+"""Which payloads, and which versions of files, a run still has a use for.
 
-The journal counts the references, by their names alone: a payload is *alive* while the model (state, and calls
-that are remembered) mentions it, and *past* while only turns of the history do. What nothing mentions is freed.
-What is past leaves shared memory, and the disk too when that is nearly full, the oldest first.
+The journal counts the references, by their names alone: a payload or a version is *alive* while the model (state, and
+calls that are remembered) mentions it, and *past* while only turns of the history do. What nothing mentions is freed.
+Payloads are copied to the disk. Those that are past leave shared memory, and the disk too when that is nearly full,
+the oldest first.
 
 The loop notes what it writes anyhow. Files are copied and freed in a thread of their own, which begins with the
 first payload.
@@ -11,7 +12,7 @@ first payload.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cached_property
@@ -27,8 +28,8 @@ from lightning.app.kernel.snapshot import dump
 from lightning.app.kernel.values import pack, registered
 from lightning.app.kernel.works import Lost
 from lightning.app.runtime.log import Log
-from lightning.app.storage.home import Home, before, current
-from lightning.app.storage.payloads.names import names_in
+from lightning.app.storage.home import STORE, Home, before, current
+from lightning.app.storage.payloads.names import VERSION, names_in
 
 if TYPE_CHECKING:
     from lightning.app.storage.payloads.depot import Depot
@@ -63,6 +64,7 @@ class Keeper:
         self._recalled: dict[str, int] = {}  # the same, of turns before this epoch
         self._sizes: dict[str, int] = {}
         self._alive: set[str] = set()
+        self._later: set[str] = set()  # versions that could not be forgotten yet
         self._new = 0  # bytes since it was last looked
         self._enough = LOOK_EVERY
         self._thread: ThreadPoolExecutor | None = None
@@ -86,7 +88,8 @@ class Keeper:
         """The calls that made what is mentioned and is nowhere any more: the power failed before it was on the disk."""
         if not model.epoch:
             return []
-        missing = {name for name in names_in(dump(model)) if not self._is_somewhere(name)}
+        known = (name for name in names_in(dump(model)) if not name.startswith(VERSION))
+        missing = {name for name in known if not self._is_somewhere(name)}
         if not missing:
             return []
         made = dict(_makers(model, missing))
@@ -104,7 +107,7 @@ class Keeper:
     def resume(self, journal: Path) -> None:
         """Learn what the history of a run mentions. What it does not mention was made in vain, and goes."""
         there = {*self.depot.names()}
-        if there:
+        if there or self._home.url or (self._home.folder / STORE).exists():
             self._do(self._recall, journal, there)
 
     def note(self, turn: int, row: bytes) -> None:
@@ -117,9 +120,10 @@ class Keeper:
     def look(self, turn: int, model: bytes, first: int) -> None:
         """What the turns up to ``turn`` come to, and with which turn history now begins."""
         self.due, self._new = False, 0
-        for name, last in self._recalled.items():
+        recalled, self._recalled = self._recalled, {}
+        later, self._later = self._later, set()
+        for name, last in (*recalled.items(), *dict.fromkeys(later, 0).items()):
             self._mentioned.setdefault(name, last)
-        self._recalled = {}
         if not self._mentioned:
             return
         self._alive = names_in(model)
@@ -157,6 +161,8 @@ class Keeper:
             self._given.leave()
 
     def _enter(self, name: str) -> None:
+        if name.startswith(VERSION):
+            return
         with suppress(OSError):  # it is on another machine, or its maker has dropped it again
             size = self.depot.path(name).stat().st_size
             self._sizes[name] = size
@@ -212,8 +218,9 @@ class Keeper:
         for name in self._past():
             if missing <= 0:
                 break
-            missing -= self._sizes.get(name, 0)
-            given.append(name)
+            if name in self._sizes:
+                missing -= self._sizes[name]
+                given.append(name)
         if given:
             self._free(given)
             self._log.info(
@@ -221,16 +228,25 @@ class Keeper:
                 "this run refers to"
             )
 
-    def _free(self, names: Iterable[str]) -> None:
+    def _free(self, names: Collection[str]) -> None:
+        versions = {name for name in names if name.startswith(VERSION)}
         for name in names:
+            if name in versions:
+                continue
             self.depot.drop([name])
             if self._home.url:
                 self._home.store.delete(f"{PAYLOADS}/{name}")
+        if versions:
+            from lightning.app.storage.trees.upkeep import forget  # most runs have no files
+
+            left = forget(self._home.store, [name.removeprefix(VERSION) for name in versions])
+            self._later = {VERSION + name for name in left}
 
     def _retire(self, names: Iterable[str]) -> None:
         """Out of shared memory, where there is a copy on the disk."""
         for name in names:
-            self.depot.release(name)
+            if not name.startswith(VERSION):
+                self.depot.release(name)
 
     def _recall(self, journal: Path, there: set[str]) -> None:
         with closing(SqliteJournal.reader(journal)) as reader:

@@ -47,7 +47,7 @@ from lightning.app.runtime.passbook import Passbook
 from lightning.app.runtime.perform import STOP_GRACE, Event, Left, Link, NotStarted, Performer, exit_now
 from lightning.app.runtime.signals import on_signals
 from lightning.app.runtime.tree import Tree
-from lightning.app.storage.payloads.names import MARK
+from lightning.app.storage.payloads.names import mentions_any
 
 HEARTBEAT = 0.1
 PATIENCE = 64
@@ -449,7 +449,7 @@ class Runtime:
                 book.head(facts)
             row = f.encode_turn(facts)
             turn = self.journal.append(self.ledger.at, row)
-            if MARK in row:
+            if mentions_any(row):
                 self.keeper.note(turn, row)
             if not self._uncommitted:
                 self._uncommitted = True

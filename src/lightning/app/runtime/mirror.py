@@ -31,6 +31,7 @@ from lightning.app.kernel.schedule import Schedule
 from lightning.app.kernel.size import FIXED
 from lightning.app.kernel.values import Carried, pack
 from lightning.app.runtime.tree import bind, made, origin_of, same_origin
+from lightning.app.storage import home
 
 LET_IN_EVERY = 0.001
 """Seconds within which a re-read attribute does not look for changes again."""
@@ -58,12 +59,14 @@ class Mirror:
     def begin_pass(self) -> None:
         self.over = None
         self.in_pass = True
+        home.rest(False)
         self.rereads = 0
         self._reads.clear()
         self._looked = monotonic()
 
     def end_pass(self) -> None:
         self.in_pass = False
+        home.rest(True)
 
     def interrupt(self, why: str) -> PassEnds:
         """The pass is over: every further request of it says so."""

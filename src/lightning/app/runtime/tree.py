@@ -133,9 +133,23 @@ def same_origin(old: Component, new: Component, where: str) -> bool:
 def made(component: Component, config: Config, origin: list[Any] | None) -> f.Made:
     """The fact of a component's arrival."""
     _refuse_unfit(component)
+    _claim_paths(component)
     state = {name: pack(value, f"{component._where}.{name}") for name, value in component._state.items()}
     options = options_of(component, config) if isinstance(component, LightningWork) else None
     return f.Made(component.name, component._kind, class_name(component), state, options, origin)
+
+
+def _claim_paths(component: Component) -> None:
+    """Paths that ``__init__`` has set are this component's, from here on."""
+    if "lightning.app.storage.path" not in sys.modules:
+        return
+    from lightning.app.storage.path import claiming, unclaimed
+
+    for name, value in list(component._state.items()):
+        if unclaimed(value):
+            with claiming(component._owner):
+                packed = pack(value)
+            apply(component._state, Delta(SET, (name,), packed))
 
 
 def bind(component: Component, binding: Binding, model: Model) -> None:

@@ -11,12 +11,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from struct import Struct
 
 from xxhash import xxh3_64
 
 from lightning.app.storage.payloads import wire
 from lightning.app.storage.payloads.depot import Depot
+from lightning.app.storage.stores.arrival import room
 
 _MARK = Struct("<QQ")  # has it come, checksum
 _CAME = 0x454D4F43_53414820
@@ -36,26 +38,14 @@ class Coming:
         self._discarded = False
 
     def __enter__(self) -> Coming:
-        private = f".{self._name}.coming"
-        while True:
-            begun = (each for each in (self._depot.memory, self._depot.disk) if (each / private).exists())
-            folder = next(begun, None) or self._depot.place(self.size)
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder, self._private = folder, folder / private
-            self._file = os.open(self._private, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-                there = os.stat(self._private, follow_symlinks=False)
-            except FileNotFoundError:  # it has landed, or was given up
-                os.close(self._file)
-                continue
-            except BaseException:
-                os.close(self._file)
-                raise
-            if os.path.samestat(there, os.fstat(self._file)):
-                break
-            os.close(self._file)
-        self._whole = self._size_it(there.st_size)
+        while not self._open():
+            pass
+        try:
+            self._whole = self._prepare(os.fstat(self._file).st_size)
+        except BaseException:
+            self.discard()
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +54,32 @@ class Coming:
                 os.unlink(self._private)
         os.close(self._file)
 
-    def _size_it(self, found: int) -> bool:
+    def _open(self) -> bool:
+        """Whether it is now this process's to see to."""
+        private = f".{self._name}.coming"
+        folder = next((each for each in self._folders if (each / private).exists()), None)
+        if folder is None:
+            folder = self._depot.place(self.size)
+            if folder == self._depot.disk:
+                room(folder / self._name, self.size)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder, self._private = folder, folder / private
+        self._file = os.open(self._private, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        mine = False
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):  # it has landed, or was given up
+                mine = os.path.samestat(os.stat(self._private, follow_symlinks=False), os.fstat(self._file))
+        finally:
+            if not mine:
+                os.close(self._file)
+        return mine
+
+    @property
+    def _folders(self) -> tuple[Path, Path]:
+        return self._depot.memory, self._depot.disk
+
+    def _prepare(self, found: int) -> bool:
         """Whether all of it is there, as in a file that has lost its marks but has no name yet."""
         if found == self.size:
             return True
@@ -108,6 +123,7 @@ class Coming:
         os.ftruncate(self._file, self.size)
         if safe:
             os.fsync(self._file)
+        os.fchmod(self._file, 0o400)
         os.rename(self._private, self._folder / self._name)
 
     def _has(self, index: int) -> bool:
@@ -120,10 +136,10 @@ class Coming:
         return bool(found.intdigest() == checksum)
 
     def _read(self, start: int, length: int) -> Iterator[memoryview]:
-        room = memoryview(bytearray(min(wire.AT_ONCE, length)))
+        space = memoryview(bytearray(min(wire.AT_ONCE, length)))
         while length:
-            count = os.preadv(self._file, [room[: min(room.nbytes, length)]], start)
+            count = os.preadv(self._file, [space[: min(space.nbytes, length)]], start)
             if not count:
                 return
-            yield room[:count]
+            yield space[:count]
             start, length = start + count, length - count

@@ -126,16 +126,20 @@ def _bring(name: str, coming: Coming, sources: list[list[_Source]], progress: Pr
             raise Trouble.CHECKSUM.of(f"payload {name} from {', '.join(_names(sources))}")
         coming.land()
         return True
+    size = coming.size
     if not transfer.came:
         coming.discard()
     if not reasons:
         return False
     raise StoreUnreachableError(
-        f"payload {name}: {coming.count - len(transfer.left)} of {coming.count} pieces have come, and nobody gives "
-        f"the others. "
-        + ". ".join(f"{where}: {reason}" for where, reason in reasons.items())
-        + ". What has come "
-        "is kept: see that these machines run and can be reached from here, then ask again"
+        f"payload {name}: nobody gives it. "
+        + "".join(f"{where}: {reason}. " for where, reason in reasons.items())
+        + (
+            f"{transfer.done / 1e6:,.1f} of {size / 1e6:,.1f} MB have come and are kept. "
+            if transfer.came
+            else ""
+        )
+        + "See that these machines run and can be reached from here, then ask again"
     )
 
 
@@ -192,8 +196,9 @@ class _Source:
         raise NotImplementedError
 
     def failed(self, err: Broken) -> None:
-        self.failures += 1
-        if isinstance(err, _Hopeless | Denied) or self.failures >= ATTEMPTS:
+        # A bad line can make a wrong proof of a right one, but hardly twice.
+        self.failures += ATTEMPTS // 2 if isinstance(err, Denied) else 1
+        if isinstance(err, _Hopeless) or self.failures >= ATTEMPTS:
             self.given_up, self.reason = True, str(err)
 
 
@@ -316,7 +321,7 @@ class _Transfer:
         self._todo = deque(sorted(self.left))
         self._coming = coming
         self._progress = progress
-        self._done = coming.size - sum(coming.extent(index)[1] for index in self.left)
+        self.done = coming.size - sum(coming.extent(index)[1] for index in self.left)
         self._change = threading.Condition()
         self._working = 0
         self._over = False
@@ -438,9 +443,9 @@ class _Transfer:
         with self._change:
             self.came = True
             self.left.discard(index)
-            self._done += length
+            self.done += length
             source.failures = 0
-            done = self._done
+            done = self.done
             if not self.left:
                 self._change.notify_all()
         if self._progress is not None:

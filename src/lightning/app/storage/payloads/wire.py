@@ -20,6 +20,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
 from time import monotonic
+from zlib import crc32
 
 PIECE = 4 << 20
 """Bytes of a payload that are asked for, checked and remembered at once."""
@@ -38,7 +39,8 @@ _PROOF = Struct("!32s32s")  # number, proof
 _WELCOME = Struct("!B32s")  # word, proof
 _ASK = Struct("!35sQI")  # name, start, length
 _ANSWER = Struct("!BQI")  # word, size of the payload, length
-_CHECKSUM = Struct("!Q")
+_CHECKSUM = Struct("!Q")  # of a piece
+_SUM = Struct("!I")  # of a question or an answer
 
 
 class Word(IntEnum):
@@ -146,26 +148,26 @@ def turn_away(sock: socket.socket) -> None:
 
 
 def ask(sock: socket.socket, name: str, start: int, length: int) -> None:
-    sock.sendall(_ASK.pack(name.encode(), start, length))
+    sock.sendall(_summed(_ASK.pack(name.encode(), start, length)))
 
 
 def asked(sock: socket.socket) -> tuple[str, int, int] | None:
     """The name, start and length of what the client wants; None when it wants no more."""
-    said = receive(sock, _ASK.size, may_end=True)
+    said = receive(sock, _ASK.size + _SUM.size, may_end=True)
     if not said:
         return None
-    name, start, length = _ASK.unpack(said)
+    name, start, length = _ASK.unpack(_right(said))
     return name.decode("latin-1"), start, length
 
 
 def answer(sock: socket.socket, word: Word, size: int = 0, length: int = 0) -> None:
     # The piece follows at once: the two go in one packet.
-    sock.sendall(_ANSWER.pack(word, size, length), socket.MSG_MORE if length else 0)
+    sock.sendall(_summed(_ANSWER.pack(word, size, length)), socket.MSG_MORE if length else 0)
 
 
 def answered(sock: socket.socket) -> tuple[int, int, int]:
     """Word, size of the payload, and length of what follows."""
-    word, size, length = _ANSWER.unpack(receive(sock, _ANSWER.size))
+    word, size, length = _ANSWER.unpack(_right(receive(sock, _ANSWER.size + _SUM.size)))
     return word, size, length
 
 
@@ -200,6 +202,17 @@ def receive_into(sock: socket.socket, room: memoryview, *, may_end: bool = False
             raise Broken("it broke off")
         got += count
     return got
+
+
+def _summed(message: bytes) -> bytes:
+    return message + _SUM.pack(crc32(message))
+
+
+def _right(message: bytes) -> bytes:
+    message, sum_ = message[: -_SUM.size], message[-_SUM.size :]
+    if _SUM.pack(crc32(message)) != sum_:
+        raise Broken("what comes has a wrong checksum")
+    return message
 
 
 def _proof(token: bytes, side: bytes, server: bytes, client: bytes) -> bytes:

@@ -116,7 +116,9 @@ class Putting:
             self.sent += self._sending.popleft().result()
         body = sealed(root)
         name = checksum(body)
-        self._store.put(tree_key(name), body, checksum=name)
+        self._store.put(
+            tree_key(name), body, checksum=name, replace=True
+        )  # also one that is there becomes young
         self.sent += len(body)
         return name, root
 
