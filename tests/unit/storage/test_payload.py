@@ -163,9 +163,9 @@ class TestPointers:
             None,
             [],
             ["lp-" + "0" * 32],
-            ["../../secret", 1, b"", "root.a", 1, []],
-            ["lp-" + "0" * 32, "1", b"", "root.a", 1, []],
-            ["lp-" + "0" * 32, 1, b"", "root.a", 1, [1]],
+            ["../../secret", 1, b"", "root.a", 1, ""],
+            ["lp-" + "0" * 32, "1", b"", "root.a", 1, ""],
+            ["lp-" + "0" * 32, 1, b"", "root.a", 1, None],
         ],
     )
     def test_what_is_no_pointer_is_refused(self, told: Any) -> None:
