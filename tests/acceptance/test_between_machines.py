@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,7 +34,13 @@ class Machine:
         command = [*prefix, sys.executable, str(PROGRAM), str(folder), url, *addresses]
         environment = {**os.environ, peers.VARIABLE: "known to all machines of this run"}
         self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
 
     def tell(self, *words: object) -> None:
@@ -62,6 +70,12 @@ class Machine:
         """The bytes that have not come yet. Only while nobody fetches them."""
         with Coming(self.depot, name, int(size)) as coming:
             return sum(coming.extent(index)[1] for index in coming.missing())
+
+    def interrupt(self) -> int:
+        """What Ctrl-C does; the exit code."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.communicate()
+        return self._process.returncode
 
     def kill(self) -> None:
         self._process.kill()
@@ -180,3 +194,15 @@ def test_when_nobody_has_it_any_more_the_error_says_which_and_from_where(start: 
     assert name in said
     assert f"{address}: Connection refused" in said
     assert "ask again" in said
+
+
+def test_ctrl_c_does_not_wait_for_a_machine_that_says_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        machine = Machine([], "127.0.0.1", tmp_path, "", (address,))
+        try:
+            machine.tell("fetch", f"lp-{'0' * 32}", SIZE)
+            with silent.accept()[0]:
+                assert machine.interrupt() == -signal.SIGINT
+        finally:
+            machine.kill()

@@ -190,6 +190,17 @@ def test_a_machine_that_dies_in_the_middle_is_replaced_by_another(
     assert here.depot.path(name).read_bytes() == data
 
 
+def test_what_nobody_has_any_more_is_not_kept_half(
+    there: Machine, here: Machine, name: str, data: bytes
+) -> None:
+    with PeerServer(there.depot, TOKEN) as server:
+        with pytest.raises(KeyboardInterrupt):
+            here.fetch(name, len(data), server.address, progress=_interrupt_at(5 * PIECE))
+        there.depot.drop([name])
+        assert not here.fetch(name, len(data), server.address)
+    assert here.files() == []
+
+
 @pytest.mark.parametrize("kind", ["drop", "reset", "truncate", "delay", "flip"])
 def test_it_arrives_whole_over_a_bad_line(
     there: Machine, here: Machine, name: str, data: bytes, kind: str

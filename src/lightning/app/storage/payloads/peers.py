@@ -138,19 +138,15 @@ def _bring(name: str, coming: Coming, sources: list[list[_Source]], progress: Pr
             raise Trouble.CHECKSUM.of(f"payload {name} from {', '.join(_names(sources))}")
         coming.land()
         return True
-    size = coming.size
-    if not transfer.came:
+    if not transfer.came or not reasons:  # nothing to go on with, or nobody who could give the rest
         coming.discard()
     if not reasons:
         return False
+    part = f"{transfer.done / 1e6:,.1f} of {coming.size / 1e6:,.1f} MB have come and are kept. "
     raise StoreUnreachableError(
         f"payload {name}: nobody gives it. "
         + "".join(f"{where}: {reason}. " for where, reason in reasons.items())
-        + (
-            f"{transfer.done / 1e6:,.1f} of {size / 1e6:,.1f} MB have come and are kept. "
-            if transfer.came
-            else ""
-        )
+        + (part if transfer.came else "")
         + "See that these machines run and can be reached from here, then ask again"
     )
 
