@@ -99,6 +99,7 @@ def _play(folder: Path, kind: str, nth: int, how: str) -> int:
         with ExitStack() as terminals:
             terminal = case.start(terminals, doom)
             code = case.end(terminal)
+            terminal.hear_out()
             told = json.loads((folder / "disk.json").read_text())
             assert bool(told["struck"] and not told["unheard"]) is bool(code), (
                 f"exit code {code}; {told}; {terminal}"

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from lightning.app.storage.cache import CachingStore
 from lightning.app.storage.stores.file import FileStore
 from lightning.app.storage.stores.memory import MemoryStore
 from lightning.app.storage.stores.remote import RemoteStore
@@ -61,6 +62,13 @@ class TestFileStore(StoreContract):
     def open_store(self, tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
         folder = tmp_path_factory.mktemp("store")
         return lambda: FileStore(folder / "made when it is needed")
+
+
+class TestCachingStore(StoreContract):
+    @pytest.fixture
+    def open_store(self, tmp_path_factory: pytest.TempPathFactory) -> OpenStore:
+        folder = tmp_path_factory.mktemp("store")
+        return lambda: CachingStore(FileStore(folder / "source"), folder / "cache")
 
 
 class TestFsspecFile(StoreContract):

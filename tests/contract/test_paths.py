@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 from lightning.app.kernel.facts import Returned
+from lightning.app.testing import Terminal
 
 from .live import Stage
 from .test_payloads import notes, resume, run_folder
@@ -299,3 +302,24 @@ def test_what_a_failed_call_has_written_is_told_too(stage: Stage) -> None:
         self.stop()
     """
     assert stage.play(pair(make=make, flow=flow, maker="raise_exception=False")) == ["model 1"]
+
+
+def test_a_fork_of_a_run_has_the_files_of_its_past(stage: Stage) -> None:
+    first = stage.start(pair(flow="self.make.run(1)\nprint(self.use.run(self.make.file))"))
+    first.line("model 1")
+    while sum(type(fact) is Returned for fact in stage.facts()) < 2:
+        pass
+    source = run_folder(stage)
+    first.kill()
+    first.process.wait()
+    app = (stage.folder / "app.py").read_text()
+    edited = app.replace("def run(self, path, n=0):", "def run(self, path, n=0, again=True):")
+    (stage.folder / "edited.py").write_text(
+        edited.replace("open(path).read()", "open(path).read() + ' again'")
+    )
+    shutil.rmtree(source / "files")
+    options = ("--open-ui=false", "--without-server")
+    with Terminal("fork", source.name, "edited.py", *options, folder=stage.folder) as fork:
+        fork.line("model 1 again")
+        fork.stop()
+    assert notes(stage) == ["made 1", "used", "used"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import os
 import pickle
 import re
@@ -35,8 +34,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A run's home, with an object store."""
     above = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
     memory = Path(mkdtemp(prefix="lightning-test-", dir=above))
-    url = f"file://{tmp_path}/store"
-    monkeypatch.setenv(home.VARIABLE, json.dumps(["run", str(tmp_path / "run"), str(memory), url]))
+    monkeypatch.setenv(home.VARIABLE, "")
+    Home("run", tmp_path / "run", memory, f"file://{tmp_path}/store").enter()
     home.be("root.train", 7)
     yield current()
     home.be("")
@@ -164,9 +163,9 @@ class TestPointers:
             None,
             [],
             ["lp-" + "0" * 32],
-            ["../../secret", 1, b"", "root.a", 1, []],
-            ["lp-" + "0" * 32, "1", b"", "root.a", 1, []],
-            ["lp-" + "0" * 32, 1, b"", "root.a", 1, [1]],
+            ["../../secret", 1, b"", "root.a", 1, ""],
+            ["lp-" + "0" * 32, "1", b"", "root.a", 1, ""],
+            ["lp-" + "0" * 32, 1, b"", "root.a", 1, None],
         ],
     )
     def test_what_is_no_pointer_is_refused(self, told: Any) -> None:

@@ -57,11 +57,16 @@ class Home:
     @cached_property
     def store(self) -> Store:
         """The app's object store, where all machines of the run find what one of them has put."""
-        from lightning.app.storage.stores.opening import open_store  # most runs need none
+        from lightning.app.storage.stores.opening import folder_at, open_store  # most runs need none
 
-        return open_store(
+        store = open_store(
             f"{self.url.rstrip('/')}/runs/{self.run}" if self.url else None, self.folder / STORE
         )
+        if self.url and folder_at(self.url) is None:
+            from lightning.app.storage.cache import CachingStore
+
+            return CachingStore(store, self.folder / "cache")
+        return store
 
     def enter(self) -> None:
         """Be the home of this process, and of those that it starts."""

@@ -25,11 +25,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from lightning.app.errors import UsageError
-from lightning.app.kernel.values import register
+from lightning.app.kernel.values import SCALARS, SCHEME, register
 from lightning.app.storage import home, versions
 from lightning.app.storage.trees.manifest import tree_key
 
-SCHEME = "lit://"
 MARK = "lt-"
 """Begins the name of a version wherever one is written down."""
 
@@ -83,7 +82,9 @@ class Path(_Plain):  # type: ignore[misc, valid-type]
 
     @classmethod
     def _made(cls, text: str, origin: str, version: str) -> Self:
+        global _any_own
         place = _place(text, origin, version)
+        _any_own = _any_own or origin in ("", home.component())
         self: Self
         if sys.version_info >= (3, 12):
             self = object.__new__(cls)
@@ -280,8 +281,13 @@ class Path(_Plain):  # type: ignore[misc, valid-type]
 # -- state ----------------------------------------------------------------------------------------
 
 
+_any_own = False  # whether this process has ever had a path whose file it may make
+
+
 def renew(component: Any, state: dict[str, Any]) -> None:
     """A call has ended: let the component's state tell the versions that its own files have now."""
+    if not _any_own:
+        return
     for name, value in list(state.items()):
         _renew(value, partial(setattr, component, name))
 
@@ -290,6 +296,8 @@ def _renew(value: Any, put: Callable[[Any], None]) -> None:
     if type(value) is Path:
         if (now := _renewed(value)) is not None:
             put(now)
+    elif type(value) in SCALARS or _plain(value):
+        return
     elif isinstance(value, list):
         for position, each in enumerate(list(value)):
             _renew(each, partial(value.__setitem__, position))
@@ -300,10 +308,19 @@ def _renew(value: Any, put: Callable[[Any], None]) -> None:
         put(set(value) if isinstance(value, set) else value)
 
 
+def _plain(value: Any) -> bool:
+    """Whether it is a long container of nothing that could be a path."""
+    if isinstance(value, dict):
+        return set(map(type, value.values())) <= SCALARS and set(map(type, value)) <= SCALARS
+    return isinstance(value, list | tuple | set | frozenset) and set(map(type, value)) <= SCALARS
+
+
 def _paths(value: Any) -> Iterator[Path]:
     """All of them, however deep."""
     if type(value) is Path:
         yield value
+    elif type(value) in SCALARS or _plain(value):
+        return
     elif isinstance(value, list | tuple | set | frozenset):
         for each in value:
             yield from _paths(each)

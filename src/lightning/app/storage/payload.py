@@ -58,7 +58,7 @@ class Payload:
         self._component, self._call = home.component(), home.call()
         self._size = size_of(made)
         if self._size <= INLINE:
-            self._name, self._inline, self._others = new_small_name(), b"".join(laid_out(made)), []
+            self._name, self._inline, self._others = new_small_name(), b"".join(laid_out(made)), ""
             return
         self._inline, self._others = b"", _mentioned(made)
         depot = _depot()
@@ -133,9 +133,9 @@ def _pointer(payload: Payload) -> list[Any]:
 
 def _pointed(told: Any) -> Payload:
     match told:
-        case [str(name), int(size), bytes(inline), str(component), int(call), [*others]] if (
-            bool(inline) or valid(name)
-        ) and all(type(each) is str for each in others):
+        case [str(name), int(size), bytes(inline), str(component), int(call), str(others)] if inline or valid(
+            name
+        ):
             payload = Payload.__new__(Payload)
             payload._name, payload._size, payload._inline = name, size, inline
             payload._component, payload._call, payload._others = component, call, others
@@ -145,13 +145,13 @@ def _pointed(told: Any) -> Payload:
     raise ProtocolError("this is not how a Payload is told of")
 
 
-def _mentioned(made: Parts) -> list[str]:
+def _mentioned(made: Parts) -> str:
     """The payloads that are in this one: kept as long as it is, because its pointer tells of them, too."""
     found: set[str] = set()
     for piece in made.head:
         if piece.nbytes <= _SCANNED:
             found |= names_in(piece.tobytes())
-    return sorted(found)
+    return " ".join(sorted(found))
 
 
 def _depot() -> Depot:

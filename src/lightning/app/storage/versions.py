@@ -21,12 +21,14 @@ from lightning.app.errors import BlobConflictError, BlobNotFoundError
 from lightning.app.storage.home import current
 from lightning.app.storage.progress import reported, waiting
 from lightning.app.storage.stores.store import DIGEST, PRIVATE, Store
+from lightning.app.storage.trees.comparing import is_same
 from lightning.app.storage.trees.manifest import tree_key
 from lightning.app.storage.trees.trees import Trees
 
 SHORTEST, LONGEST = 0.02, 1.0
 """Seconds between two looks for what is not there yet: the first, and any later one."""
 
+_NAMES = "names/"
 _SETTLED = 100_000_000  # nanoseconds: what is younger may change again without its times telling
 _LONGEST_NAME = 200  # bytes of a part of a key
 
@@ -92,6 +94,13 @@ def newest(origin: str, name: str) -> str:
         return ""
 
 
+def newest_of_all(store: Store) -> Iterator[str]:
+    """The newest version of every path that the store knows."""
+    for stat in store.list(_NAMES):
+        with suppress(BlobNotFoundError):  # it was replaced or deleted just now
+            yield store.read(stat.key).decode()
+
+
 def awaited(origin: str, name: str, timeout: float | None) -> str:
     """The newest version, as soon as there is one."""
     pause, began = SHORTEST, time.monotonic()
@@ -112,7 +121,9 @@ def awaited(origin: str, name: str, timeout: float | None) -> str:
 def bring(version: str, target: Path, what: str, *, overwrite: bool = False) -> None:
     """Have that version at ``target``, where it appears as a whole. What is there already is that version."""
     if not overwrite and os.path.lexists(target):
-        return
+        if not _before_the_boot(target) or is_same(Trees(current().store).entries(version), target):
+            return
+        overwrite = True
     try:
         with reported(what) as progress:
             Trees(current().store).get(version, target, overwrite=overwrite, progress=progress)
@@ -120,12 +131,18 @@ def bring(version: str, target: Path, what: str, *, overwrite: bool = False) -> 
         if not os.path.lexists(target):  # else somebody else was faster
             raise
     except BlobNotFoundError as err:
-        if target.parent.exists() and not is_there(version):
+        if not is_there(version):
             raise BlobNotFoundError(
                 f"{what}: this version ({version[:10]}) is no longer in the store {current().store.url}: let the work "
                 "that made it run again, with other arguments or cache_calls=False"
             ) from err
         raise
+
+
+def _before_the_boot(target: Path) -> bool:
+    """Whether it arrived before the machine was started: with the power its content may have gone."""
+    began = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return target.lstat().st_ctime < began
 
 
 def is_there(version: str) -> bool:
@@ -156,7 +173,7 @@ def _has(store: Store, key: str) -> bool:
 
 
 def _key(origin: str, name: str) -> str:
-    return f"names/{_part(origin)}/{_part(name)}"
+    return f"{_NAMES}{_part(origin)}/{_part(name)}"
 
 
 def _part(name: str) -> str:
