@@ -12,6 +12,7 @@ from benchmarks.rows import (
     reaction,
     recovery,
     start,
+    transfer,
     trickle,
     turns,
     writes,
@@ -33,4 +34,5 @@ ROWS: tuple[Row, ...] = (
     payload.ROW,
     trickle.ROW,
     year.ROW,
+    transfer.ROW,
 )
