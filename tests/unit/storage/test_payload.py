@@ -183,6 +183,20 @@ class TestPointers:
             _ = broken.value
 
 
+class TestInFlows:
+    @pytest.mark.parametrize("size", [10, 100_000])
+    def test_each_pass_makes_the_same_payload_again(self, size: int, depot: Depot) -> None:
+        home.be(home.FLOW)
+        first, second, other = (Payload(np.full(size, n)) for n in (1, 1, 2))
+        assert first == second != other
+        assert encode(pack(first)) == encode(pack(second))
+        del first, other
+        gc.collect()
+        home.be("root.use")
+        assert second.value.sum() == size
+        assert Payload(np.full(size, 1)) != second
+
+
 class TestFiles:
     def test_one_that_was_never_sent_goes_with_its_object(self, depot: Depot) -> None:
         payload = Payload(bytes(100_000))

@@ -12,12 +12,14 @@ import weakref
 from threading import Lock
 from typing import Any
 
+from xxhash import xxh3_128
+
 from lightning.app.errors import ProtocolError, StorageError
 from lightning.app.kernel.values import register
 from lightning.app.storage import home
 from lightning.app.storage.payloads.depot import Depot
 from lightning.app.storage.payloads.layout import Opened, laid_out, opened, size_of
-from lightning.app.storage.payloads.names import names_in, new_small_name, valid
+from lightning.app.storage.payloads.names import names_in, new_name, new_small_name, valid
 from lightning.app.storage.payloads.pickling import Parts, parts, whole
 from lightning.app.storage.progress import reported
 
@@ -57,14 +59,20 @@ class Payload:
         self._dropping: weakref.finalize[Any, Any] | None = None
         self._component, self._call = home.component(), home.call()
         self._size = size_of(made)
+        # Each pass of a flow makes its payloads again: by their names they are the same, and so are calls with them.
+        digest = _digest(made) if self._component == home.FLOW else None
         if self._size <= INLINE:
-            self._name, self._inline, self._others = new_small_name(), b"".join(laid_out(made)), ""
+            self._name, self._inline, self._others = new_small_name(digest), b"".join(laid_out(made)), ""
             return
         self._inline, self._others = b"", _mentioned(made)
         depot = _depot()
-        self._name, self._size = depot.make(made)
-        self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
-        self._dropping.atexit = False
+        self._name = new_name(digest)
+        if digest is None:
+            depot.make(made, self._name)
+            self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
+            self._dropping.atexit = False
+        elif not depot.has(self._name):
+            depot.make(made, self._name)  # others of that name may have been sent: it stays
         if durable:
             with reported(f"payload {self._name} to {depot.disk}") as progress:
                 depot.save(self._name, progress)
@@ -143,6 +151,13 @@ def _pointed(told: Any) -> Payload:
             payload._dropping = None
             return payload
     raise ProtocolError("this is not how a Payload is told of")
+
+
+def _digest(made: Parts) -> str:
+    digest = xxh3_128()
+    for piece in laid_out(made):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _mentioned(made: Parts) -> str:
