@@ -81,6 +81,11 @@ TRAINING: list[list[Expected]] = [
     [re.compile(r"^DEPLOY: the model is off by 0\.\d\d$")] * 4,
     [re.compile(r"^FLOW: 400 losses, from 1\.\d\d to 0\.00\d\d$")],
 ]
+FILES = [
+    "SOURCE: wrote 3 of each",
+    "DESTINATION: boring.txt of root.source has 3 words",
+    "DESTINATION: parts has 0.txt, 1.txt, 2.txt",
+]
 MOUNT = ["READER: large.pgm has 20 numbers", "READER: small.pgm has 10 numbers"]
 
 
@@ -223,6 +228,12 @@ def test_a_drive_is_one_folder_for_works_and_flow(run_example: RunApp) -> None:
     assert terminal.printed[-1] == DRIVE[-1][0]
 
 
+def test_files_of_one_component_are_opened_by_another(run_example: RunApp) -> None:
+    terminal = run_example("files_between_components")
+    terminal.end(0)
+    assert terminal.printed == FILES
+
+
 def test_a_mount_is_there_as_long_as_the_app(run_example: RunApp, tmp_path: Path) -> None:
     terminal = run_example("mount")
     terminal.end(0)
@@ -241,6 +252,7 @@ PAGES: dict[str, list[list[Expected]]] = {
     "embeddings": EMBEDDINGS,
     "training": TRAINING,
     "drive": [[*lines] for lines in DRIVE],
+    "files_between_components": [[*FILES]],
     "mount": [[*MOUNT]],
 }
 

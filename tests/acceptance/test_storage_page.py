@@ -50,6 +50,13 @@ def test_a_payload_goes_from_one_work_to_another(run_app: RunApp, tmp_path: Path
     assert terminal.printed == ["499999500000"]
 
 
+def test_a_file_goes_from_one_work_to_another(run_app: RunApp, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(sample("Path"))
+    terminal = run_app("app.py")
+    terminal.end(0)
+    assert terminal.printed == ["weights"]
+
+
 def test_the_calls_of_the_drive_do_what_the_page_says(run_app: RunApp, tmp_path: Path) -> None:
     lines = sample("Drive").splitlines()
     shown = [line.partition("#")[2].strip() for line in lines if ".list()" in line]

@@ -139,6 +139,29 @@ def test_a_drive_survives_a_kill_and_a_resumed_run_finds_it_where_it_was(
     assert printed(again) == ["after the kill: before"]
 
 
+def test_the_option_goes_before_the_environment_which_goes_before_the_file(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = """
+        from lightning.app.storage import Drive
+
+        class Work(L.LightningWork):
+            def run(self):
+                touch("a")
+                Drive("lit://data").put("a")
+
+        app = L.LightningApp(Work())
+        """
+    (stage.folder / "lightning.toml").write_text("[storage]\nurl = 'of the file'\n")
+    stage.play(app)
+    monkeypatch.setenv("LIGHTNING_STORAGE_URL", str(stage.folder / "of the environment"))
+    stage.play(app)
+    stage.play(app, "--storage=of the option")
+    for place in ("of the file", "of the environment", "of the option"):
+        (run,) = (stage.folder / place / "runs").iterdir()
+        assert (run / "drives/data/a/=one").exists()
+
+
 def test_a_mount_shows_its_source_before_on_start_and_goes_with_the_app(stage: Stage) -> None:
     (stage.folder / "source").mkdir()
     (stage.folder / "source/a").write_text("1")

@@ -17,10 +17,9 @@ from lightning.app.kernel.values import pack
 from lightning.app.runtime import keeper as module
 from lightning.app.runtime.keeper import Keeper, mentions
 from lightning.app.runtime.log import Log
-from lightning.app.storage import home
+from lightning.app.storage import home, upkeep
 from lightning.app.storage.home import Home
 from lightning.app.storage.payload import Payload
-from lightning.app.storage.trees import upkeep
 from lightning.app.storage.trees.trees import Trees
 
 LARGE = bytes(100_000)

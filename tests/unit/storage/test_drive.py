@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,12 +21,15 @@ from lightning.app.errors import (
     BlobConflictError,
     BlobNotFoundError,
     StorageError,
+    StoreUnreachableError,
     UsageError,
 )
 from lightning.app.kernel import values
 from lightning.app.storage.drive import Drive
 from lightning.app.storage.home import Home, current
 from lightning.app.storage.notes import trees_in_use
+from tests.conformance import places
+from tests.conformance.places import BadLine
 
 Be = Callable[[str], None]
 
@@ -264,8 +270,15 @@ class TestPaths:
         assert Drive("lit://data").list() == []
 
     def test_what_is_not_here_cannot_be_put(self) -> None:
-        with pytest.raises(BlobNotFoundError, match="/gone: there is no such file or folder here"):
-            Drive("lit://data").put("gone")
+        write("a/model", "x")
+        os.symlink("nowhere", "a/dangling")
+        for name, said in (
+            ("a/modle", r"there is no .*/a/modle \(did you mean 'model'\?\)"),
+            ("b/x", "there is no .*/b/x$"),
+            ("a/dangling", "there is no .*/a/dangling"),
+        ):
+            with pytest.raises(BlobNotFoundError, match=rf"lit://data: {name} cannot be put: {said}"):
+                Drive("lit://data").put(name)
 
     def test_a_file_that_this_user_may_not_read_is_named(self) -> None:
         if os.geteuid() == 0:
@@ -521,6 +534,76 @@ print("done")
         assert writer.returncode == 0
         reader.get("f", overwrite=True)
         assert read("r/f/a")[0][0] == "9"
+
+    def test_what_a_killed_process_was_putting_is_not_there(self) -> None:
+        code = """
+import os, signal
+from lightning.app.storage import home, notes
+from lightning.app.storage.drive import Drive
+home.be("root.a")
+drive = Drive("lit://data")
+open("a", "w").write("before")
+drive.put("a")
+open("a", "w").write("after")
+notes.Notes.write = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+drive.put("a")
+"""
+        killed = subprocess.run([sys.executable, "-c", code], check=False)
+        assert killed.returncode == -signal.SIGKILL
+        Drive("lit://data", root_folder="copy").get("a")
+        assert read("copy/a") == ["before"]
+        Drive("lit://data").put("a")
+        Drive("lit://data", root_folder="copy").get("a", overwrite=True)
+        assert read("copy/a") == ["after"]
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[int]:
+    with places.s3() as port:
+        places.make_bucket(port)
+        yield port
+    places.end_threads()
+
+
+class TestObjectStore:
+    """The same in a bucket, over a line that breaks."""
+
+    @pytest.fixture
+    def line(self, s3: int, run_home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[BadLine]:
+        with BadLine(s3, share=0.0) as line:
+            for name, value in places.CLOUD.items():
+                monkeypatch.setenv(name, value)
+            monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{line.port}")
+            replace(run_home, url=f"s3://bucket/{uuid4().hex}").enter()
+            yield line
+
+    def test_files_come_and_go_over_a_bad_line(self, line: BadLine, be: Be) -> None:
+        line.share = 0.3
+        drive = Drive("lit://data")
+        noise = os.urandom(300_000)
+        os.makedirs("model")
+        Path("model/weights").write_bytes(noise)
+        drive.put("model")
+        put(drive, "=a/ü b%20", "x")
+        copy = Drive("lit://data", root_folder="copy")
+        assert copy.list() == ["=a/ü b%20", "model/weights"]
+        for name in copy.list():
+            copy.get(name)
+        assert Path("copy/model/weights").read_bytes() == noise
+        drive.delete("model")
+        assert drive.list() == ["=a/ü b%20"]
+        assert line.faults
+
+    def test_of_two_that_put_the_same_path_one_is_refused(self, line: BadLine) -> None:
+        assert sorted(together(WRITER, ("root.x", "one"), ("root.y", "one"))) == ["put", "refused"]
+
+    def test_a_store_that_cannot_be_reached_is_named(
+        self, line: BadLine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lightning.app.storage.stores.remote._TRIES", 2)
+        line.cut()
+        with pytest.raises(StoreUnreachableError, match=r"s3://bucket/.*drives/data.*does not answer"):
+            Drive("lit://data").get("a", timeout=60)
 
 
 class TestStore:

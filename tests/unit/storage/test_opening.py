@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from lightning.app.errors import StorageError, UsageError
+from lightning.app.storage.stores import remote
 from lightning.app.storage.stores.file import FileStore
-from lightning.app.storage.stores.opening import open_store
+from lightning.app.storage.stores.opening import check, open_store
 from lightning.app.storage.stores.remote import RemoteStore
 
 
@@ -74,6 +75,32 @@ def test_a_missing_package_names_its_install_command(tmp_path: Path, monkeypatch
         said = rf"needs a package that is not installed: pip install 'lightning-apps\[{extra}\]'"
         with pytest.raises(StorageError, match=said):
             open_store(url, tmp_path)
+
+
+def test_what_a_store_needs_is_checked_without_asking_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for there in (
+        str(tmp_path / "gone"),
+        f"file://{tmp_path}",
+        "s3://no-such-bucket",
+        "gs://bucket",
+        "memory://",
+    ):
+        check(there)
+    with pytest.raises(UsageError, match="there is no kind of storage 's4'"):
+        check("s4://bucket")
+    monkeypatch.setattr(remote, "find_spec", lambda package: None)
+    for url, extra in (
+        ("s3://bucket", "aws"),
+        ("gcs://bucket", "gcs"),
+        ("az://bucket", "azure"),
+        ("https://a/b", "http"),
+    ):
+        with pytest.raises(
+            StorageError, match=rf"{url} needs a package.*pip install 'lightning-apps\[{extra}\]'"
+        ):
+            check(url)
 
 
 def test_a_password_in_a_url_is_not_shown(tmp_path: Path) -> None:

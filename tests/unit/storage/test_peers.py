@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -189,6 +190,17 @@ def test_a_machine_that_dies_in_the_middle_is_replaced_by_another(
     assert here.depot.path(name).read_bytes() == data
 
 
+def test_what_nobody_has_any_more_is_not_kept_half(
+    there: Machine, here: Machine, name: str, data: bytes
+) -> None:
+    with PeerServer(there.depot, TOKEN) as server:
+        with pytest.raises(KeyboardInterrupt):
+            here.fetch(name, len(data), server.address, progress=_interrupt_at(5 * PIECE))
+        there.depot.drop([name])
+        assert not here.fetch(name, len(data), server.address)
+    assert here.files() == []
+
+
 @pytest.mark.parametrize("kind", ["drop", "reset", "truncate", "delay", "flip"])
 def test_it_arrives_whole_over_a_bad_line(
     there: Machine, here: Machine, name: str, data: bytes, kind: str
@@ -290,6 +302,24 @@ def test_no_space_leaves_nothing_and_says_so(there: Machine, here: Machine, name
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert here.files() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_what_no_longer_fits_into_memory_goes_to_the_disk(
+    there: Machine, here: Machine, name: str, data: bytes
+) -> None:
+    memory = str(here.depot.memory)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "small", memory]).returncode:
+        pytest.skip("this system lets nobody mount a file system")
+    try:
+        fill = _once_at(5 * PIECE, lambda: _fill(here.depot.memory / "filling"))
+        with PeerServer(there.depot, TOKEN) as server:
+            assert here.fetch(name, len(data), server.address, progress=fill)
+        assert here.depot.path(name) == here.depot.disk / name
+        assert here.depot.path(name).read_bytes() == data
+        assert os.listdir(memory) == ["filling"]
+    finally:
+        subprocess.run(["umount", memory], check=True)
 
 
 class TestStore:
@@ -531,6 +561,13 @@ def _once_at(enough: int, what: Callable[[], None]) -> Callable[[int, int | None
                 what()
 
     return progress
+
+
+def _fill(file: Path) -> None:
+    """Leave no room where it is."""
+    with suppress(OSError), open(file, "wb", buffering=0) as filling:
+        while True:
+            filling.write(bytes(1 << 12))
 
 
 def _missing(machine: Machine, name: str, size: int) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from lightning.app.kernel.snapshot import dump, load
 from lightning.app.runtime.keeper import depot_of, mentions
 from lightning.app.runtime.past import journal_of
 from lightning.app.storage.home import STORE, Home
+from lightning.app.storage.stores.store import PRIVATE
 
 COPIED_AT_ONCE = 1000
 
@@ -85,7 +86,15 @@ def _share(source: Run, run: Run) -> None:
         theirs = depot_of(Home.of_run(source.id, source.folder))
         depot_of(Home.of_run(run.id, run.folder)).adopt(theirs, filter(theirs.has, mentioned))
     if (source.folder / STORE).exists():  # whose files never change
-        shutil.copytree(source.folder / STORE, run.folder / STORE, copy_function=os.link)
+        shutil.copytree(source.folder / STORE, run.folder / STORE, copy_function=_link, ignore=_unfinished)
+
+
+def _link(file: str, place: str) -> None:
+    with suppress(FileNotFoundError):  # a live run has just replaced it
+        os.link(file, place)
+
+
+_unfinished = shutil.ignore_patterns(PRIVATE)
 
 
 class Renaming:

@@ -237,7 +237,7 @@ class Keeper:
             if self._home.url:
                 self._home.store.delete(f"{PAYLOADS}/{name}")
         if versions:
-            from lightning.app.storage.trees.upkeep import forget  # most runs have no files
+            from lightning.app.storage.upkeep import forget  # most runs have no files
 
             left = forget(self._home.store, [name.removeprefix(VERSION) for name in versions])
             self._later = {VERSION + name for name in left}

@@ -100,6 +100,11 @@ class Drive:
         Links within a folder stay links; one that points out of it is refused.
         """
         source, place = self._here(path, "put")
+        if not os.path.exists(source):
+            beside = os.listdir(source.parent) if source.parent.is_dir() else []
+            raise BlobNotFoundError(
+                f"{self.id}: {place} cannot be put: there is no {source}{guess(source.name, beside)}"
+            )
         real, home = os.path.realpath(source), os.path.realpath(current().folder)
         if _is_in(real, home):
             raise UsageError(

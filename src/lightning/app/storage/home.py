@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import stat
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,7 @@ ORIGIN = "origin"
 """In each run's folder in shared memory, a link to its folder on the disk."""
 
 _SHARED = Path("/dev/shm")
+_BEGINS = 10.0  # seconds that a run has for this
 _PROCESS = "process-"  # begins the name of a folder of a process that is no app's
 
 
@@ -68,7 +70,10 @@ class Home:
 
     def enter(self) -> None:
         """Be the home of this process, and of those that it starts."""
-        _own(self.memory.parent)
+        while not self.memory.is_dir():
+            with suppress(FileNotFoundError):  # another run has left just now, and the folder of all with it
+                _own(self.memory.parent)
+                _own(self.memory)
         _own(self.memory)
         with suppress(FileExistsError):
             (self.memory / ORIGIN).symlink_to(self.folder)
@@ -168,8 +173,16 @@ def sweep() -> None:
         kept = (
             f"/proc/{entry.name.removeprefix(_PROCESS)}" if of_process else os.path.join(entry.path, ORIGIN)
         )
-        if not os.path.exists(kept):  # for the link: what it leads to
+        if not os.path.exists(kept) and (of_process or not _begins(kept)):  # for the link: what it leads to
             shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _begins(link: str) -> bool:
+    """Whether a run is making its folder just now, and the link in it comes next."""
+    try:
+        return not os.path.lexists(link) and time.time() - os.stat(os.path.dirname(link)).st_mtime < _BEGINS
+    except OSError:  # it is gone
+        return False
 
 
 def _of_this_process() -> Home:

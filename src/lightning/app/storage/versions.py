@@ -28,6 +28,7 @@ from lightning.app.storage.trees.trees import Trees
 SHORTEST, LONGEST = 0.02, 1.0
 """Seconds between two looks for what is not there yet: the first, and any later one."""
 
+_NAMES = "names/"
 _SETTLED = 100_000_000  # nanoseconds: what is younger may change again without its times telling
 _LONGEST_NAME = 200  # bytes of a part of a key
 
@@ -91,6 +92,13 @@ def newest(origin: str, name: str) -> str:
         return current().store.read(_key(origin, name)).decode()
     except BlobNotFoundError:
         return ""
+
+
+def newest_of_all(store: Store) -> Iterator[str]:
+    """The newest version of every path that the store knows."""
+    for stat in store.list(_NAMES):
+        with suppress(BlobNotFoundError):  # it was replaced or deleted just now
+            yield store.read(stat.key).decode()
 
 
 def awaited(origin: str, name: str, timeout: float | None) -> str:
@@ -165,7 +173,7 @@ def _has(store: Store, key: str) -> bool:
 
 
 def _key(origin: str, name: str) -> str:
-    return f"names/{_part(origin)}/{_part(name)}"
+    return f"{_NAMES}{_part(origin)}/{_part(name)}"
 
 
 def _part(name: str) -> str:

@@ -145,9 +145,13 @@ class Terminal:
             raise AssertionError(f"it still runs after {PATIENCE} s; {self}") from None
         left = [pid for pid in self.processes() if not ended(pid, 2.0)]
         assert not left, f"left running: {[_command(pid) for pid in left]}; {self}"
+        self.hear_out()
+        assert found == code, f"exit code {found}, not {code}; {self}"
+
+    def hear_out(self) -> None:
+        """Wait until all output is in, of a command that has ended."""
         for reader in self._readers:
             reader.join(PATIENCE)
-        assert found == code, f"exit code {found}, not {code}; {self}"
 
     def stop(self) -> None:
         """Ctrl-C, and an orderly end."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -30,12 +31,18 @@ class Coming:
     Leaving the context without `land` keeps what has come.
     """
 
-    def __init__(self, depot: Depot, name: str, size: int) -> None:
+    def __init__(self, depot: Depot, name: str, size: int, folder: Path | None = None) -> None:
+        """It goes on where it was begun, else into ``folder``, or where there is room."""
         self.size = size
+        self.folder = folder or depot.memory
         self.count = -(-size // wire.PIECE)
         self._depot = depot
+        self._asked_for = folder
         self._name = name
         self._discarded = False
+        self._writing = (
+            threading.Lock()
+        )  # the system lets one write at a time, and has the others wait busily
 
     def __enter__(self) -> Coming:
         while not self._open():
@@ -59,11 +66,11 @@ class Coming:
         private = f".{self._name}.coming"
         folder = next((each for each in self._folders if (each / private).exists()), None)
         if folder is None:
-            folder = self._depot.place(self.size)
+            folder = self._asked_for or self._depot.place(self.size)
             if folder == self._depot.disk:
                 room(folder / self._name, self.size)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folder, self._private = folder, folder / private
+        self.folder, self._private = folder, folder / private
         self._file = os.open(self._private, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         mine = False
         try:
@@ -98,9 +105,10 @@ class Coming:
         return [] if self._whole else [index for index in range(self.count) if not self._has(index)]
 
     def write(self, data: memoryview, at: int) -> None:
-        while data.nbytes:
-            count = os.pwrite(self._file, data, at)
-            data, at = data[count:], at + count
+        with self._writing:
+            while data.nbytes:
+                count = os.pwrite(self._file, data, at)
+                data, at = data[count:], at + count
 
     def came(self, index: int, checksum: int) -> None:
         """The piece is here, and right."""
@@ -117,14 +125,14 @@ class Coming:
 
     def land(self) -> None:
         """All of it is here: let it have its name."""
-        safe = self._folder == self._depot.disk  # what is there counts as that
+        safe = self.folder == self._depot.disk  # what is there counts as that
         if safe:
             os.fsync(self._file)
         os.ftruncate(self._file, self.size)
         if safe:
             os.fsync(self._file)
         os.fchmod(self._file, 0o400)
-        os.rename(self._private, self._folder / self._name)
+        os.rename(self._private, self.folder / self._name)
 
     def _has(self, index: int) -> bool:
         came, checksum = _MARK.unpack(os.pread(self._file, _MARK.size, self.size + _MARK.size * index))

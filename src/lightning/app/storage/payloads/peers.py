@@ -71,12 +71,14 @@ def fetch(
         sources[1] = [_Stored(here.store, f"payloads/{name}", size)]
     if not any(sources):
         return depot.has(name)
+    coming = Coming(depot, name, size)
     try:
-        with Coming(depot, name, size) as coming:
-            if depot.has(name):  # somebody else has brought it in the meantime
-                coming.discard()
-                return True
-            return _bring(name, coming, sources, progress)
+        try:
+            return _brought(name, depot, coming, sources, progress)
+        except OSError as err:
+            if err.errno not in NO_SPACE or coming.folder == depot.disk:
+                raise
+        return _brought(name, depot, Coming(depot, name, size, depot.disk), sources, progress)
     except OSError as err:
         if isinstance(err, StorageError):
             raise
@@ -112,6 +114,16 @@ def make_token(here: Home) -> bytes:
     return file.read_bytes()
 
 
+def _brought(
+    name: str, depot: Depot, coming: Coming, sources: list[list[_Source]], progress: Progress | None
+) -> bool:
+    with coming:
+        if depot.has(name):  # somebody else has brought it in the meantime
+            coming.discard()
+            return True
+        return _bring(name, coming, sources, progress)
+
+
 def _bring(name: str, coming: Coming, sources: list[list[_Source]], progress: Progress | None) -> bool:
     transfer = _Transfer(coming, progress)
     reasons: dict[str, str] = {}
@@ -126,19 +138,15 @@ def _bring(name: str, coming: Coming, sources: list[list[_Source]], progress: Pr
             raise Trouble.CHECKSUM.of(f"payload {name} from {', '.join(_names(sources))}")
         coming.land()
         return True
-    size = coming.size
-    if not transfer.came:
+    if not transfer.came or not reasons:  # nothing to go on with, or nobody who could give the rest
         coming.discard()
     if not reasons:
         return False
+    part = f"{transfer.done / 1e6:,.1f} of {coming.size / 1e6:,.1f} MB have come and are kept. "
     raise StoreUnreachableError(
         f"payload {name}: nobody gives it. "
         + "".join(f"{where}: {reason}. " for where, reason in reasons.items())
-        + (
-            f"{transfer.done / 1e6:,.1f} of {size / 1e6:,.1f} MB have come and are kept. "
-            if transfer.came
-            else ""
-        )
+        + (part if transfer.came else "")
         + "See that these machines run and can be reached from here, then ask again"
     )
 

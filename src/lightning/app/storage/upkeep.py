@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+from lightning.app.storage.notes import trees_in_use
 from lightning.app.storage.stores.store import Store
 from lightning.app.storage.trees.manifest import tree_key
 from lightning.app.storage.trees.putting import OLD
 from lightning.app.storage.trees.trees import Trees
+from lightning.app.storage.versions import newest_of_all
 
 YOUNG = 3600.0
 """Seconds after which a tree that nobody refers to is forgotten: one that was put again may be told of soon."""
-
-_POINTING = ("names/", "drives/")  # what begin the keys of blobs that refer to trees
-_TREE = re.compile(rb"[0-9a-f]{40}")
 
 
 def forget(store: Store, trees: Iterable[str], *, young: float = YOUNG, old: float = OLD) -> set[str]:
@@ -25,7 +23,7 @@ def forget(store: Store, trees: Iterable[str], *, young: float = YOUNG, old: flo
     Those are given back: ask again. Then packs are deleted that no tree has a part in.
     """
     asked = {*trees}
-    kept = asked & _pointed_to(store)
+    kept = asked & {*trees_in_use(store), *newest_of_all(store)}
     for name in asked - kept:
         with suppress(FileNotFoundError):
             if store.stat(tree_key(name)).modified > time.time() - young:
@@ -35,12 +33,3 @@ def forget(store: Store, trees: Iterable[str], *, young: float = YOUNG, old: flo
     if asked - kept:
         Trees(store).sweep(age=old)
     return kept
-
-
-def _pointed_to(store: Store) -> set[str]:
-    found = set[str]()
-    for prefix in _POINTING:
-        for stat in store.list(prefix):
-            with suppress(FileNotFoundError):  # it was replaced or deleted just now
-                found.update(name.decode() for name in _TREE.findall(store.read(stat.key)))
-    return found
