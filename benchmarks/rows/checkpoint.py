@@ -15,7 +15,7 @@ def measure(bench: Bench, subject: Subject) -> Sample:
     program = subject.program("checkpoint")
     assert program is not None
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    environment = bench.environment(subject, {"megabytes": 64 if bench.quick else 256})
+    environment = bench.environment(subject, {"megabytes": 256})
     done = subprocess.run(
         [str(bench.bins[subject.name] / "python"), str(program)],
         env=environment,
