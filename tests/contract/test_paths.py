@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import shutil
 
+import pytest
+
 from lightning.app.kernel.facts import Returned
 from lightning.app.testing import Terminal
+from tests.conformance import places
 
 from .live import Stage
 from .test_payloads import notes, resume, run_folder
@@ -323,3 +326,35 @@ def test_a_fork_of_a_run_has_the_files_of_its_past(stage: Stage) -> None:
         fork.line("model 1 again")
         fork.stop()
     assert notes(stage) == ["made 1", "used", "used"]
+
+
+def test_through_an_object_store_each_new_pack_comes_once_for_all_works_of_the_machine(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = """
+    self.file = "lit://data"
+    self.file.write_bytes(b"".join(bytes([number, n]) * 50_000 for number in range(60)))
+    """
+    use = "return [len(path.read_bytes()), path.read_bytes()[:2]]"
+    flow = """
+    self.make.run(1)
+    self.use.run(self.make.file)
+    self.make.run(2)
+    print(self.use.run(self.make.file), self.make.file.stat().st_size)
+    self.stop()
+    """
+    for name, value in places.CLOUD.items():
+        monkeypatch.setenv(name, value)
+    with places.s3() as port:
+        places.make_bucket(port)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        played = stage.play(pair(make=make, use=use, flow=flow), "--storage", "s3://bucket/prefix")
+    assert played == ["[6000000, b'\\x00\\x02'] 6000000"]
+    assert not (run_folder(stage) / "store").exists()
+    kept = {
+        each.parent.parent.name
+        for each in (run_folder(stage) / "cache" / "packs").rglob("*")
+        if each.is_file()
+    }
+    assert kept == {"packs"}
+    assert len(list((run_folder(stage) / "cache" / "trees").iterdir())) == 2

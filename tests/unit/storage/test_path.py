@@ -245,6 +245,25 @@ def test_what_a_component_had_elsewhere_comes_back_when_it_is_opened(be: Be, run
     assert again.read_text() == "x"
 
 
+def test_nobody_has_to_have_made_it_to_ask_whether_it_is_there(be: Be) -> None:
+    for component in ("", home.FLOW, MAKER):
+        be(component)
+        path = Path("lit://x")
+        assert (path.exists(), path.exists_local(), path.exists_remote()) == (False, False, False)
+    path.write_text("x")
+    pack(path)
+    assert Path("lit://x").exists_remote()
+
+
+def test_to_show_a_path_of_an_app_no_place_is_made(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = pack(made)
+    home.be("")
+    monkeypatch.setenv(home.VARIABLE, "")
+    monkeypatch.setattr(home, "_of_this_process", lambda: pytest.fail("a home was made"))
+    assert repr(unpack(packed)) == "Path('lit://sub/model.pt') from root.make"
+    assert pack(unpack(packed)) == packed
+
+
 def test_a_path_in_a_fetched_folder_is_a_plain_one(be: Be) -> None:
     be(MAKER)
     folder = Path("lit://folder")

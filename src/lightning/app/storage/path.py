@@ -83,7 +83,12 @@ class Path(_Plain):  # type: ignore[misc, valid-type]
     @classmethod
     def _made(cls, text: str, origin: str, version: str) -> Self:
         global _any_own
-        place = _place(text, origin, version)
+        context = home.context()
+        elsewhere = origin and context == (
+            "",
+            "",
+        )  # a command looks at an app's state, and needs no place for it
+        place = text.removeprefix(SCHEME) if elsewhere else _place(text, origin, version)
         _any_own = _any_own or origin in ("", home.component())
         self: Self
         if sys.version_info >= (3, 12):
@@ -93,7 +98,7 @@ class Path(_Plain):  # type: ignore[misc, valid-type]
             self = super().__new__(cls, place)
         self._text, self._origin, self._version = text, origin, version
         self._pinned = ""
-        self._context = home.context()
+        self._context = None if elsewhere else context
         self._ready = False  # whether it was seen to that there is something to open
         return self
 
@@ -158,7 +163,9 @@ class Path(_Plain):  # type: ignore[misc, valid-type]
 
     def exists_remote(self) -> bool:
         """Whether the app's store has it."""
-        version = self._version or self._pinned or versions.newest(self._origin, self._text)
+        version, maker = self._version or self._pinned, self._origin or home.component()
+        if not version and maker:
+            version = versions.newest(maker, self._text)
         return bool(version) and versions.is_there(version)
 
     def _fetched(self, timeout: float | None, *, overwrite: bool = False) -> str:
