@@ -52,7 +52,7 @@ def _ours(bin: Path, program: Path, scratch: Path, durability: str) -> list[str]
 OURS = Subject(
     name="ours",
     distribution="lightning-apps",
-    requirements=("numpy",),
+    requirements=("numpy", "s3fs>=2025.2", "moto[server]>=5.0"),
     folders=("lightning",),
     command=_ours,
     help=("lightning", "--help"),

@@ -3,6 +3,7 @@
 from benchmarks.measure import Row
 from benchmarks.rows import (
     calls,
+    checkpoint,
     commands,
     failure,
     fleet,
@@ -35,4 +36,5 @@ ROWS: tuple[Row, ...] = (
     trickle.ROW,
     year.ROW,
     transfer.ROW,
+    checkpoint.ROW,
 )

@@ -40,3 +40,6 @@ def test_of_those_that_are_over_the_oldest_are_forgotten(
     for number in range(5):
         performer.moved("root.a", Moved(f"over {number}", 1, 1, 0.0, 1.0))
     assert [what for _, what in performer.transfers] == ["goes on", "over 3", "over 4"]
+    for number in range(5):
+        performer.moved("root.a", Moved(f"goes on {number}", 1, None, 0.0))
+    assert [what for _, what in performer.transfers] == ["goes on 2", "goes on 3", "goes on 4"]

@@ -111,9 +111,9 @@ class Performer:
         )  # to the end: what was heard of longest ago is forgotten first
         transfers[path, message.what] = message
         if len(transfers) > TRANSFERS:
-            over = [key for key, each in list(transfers.items()) if each.ended is not None]
-            for key in over[: len(transfers) - TRANSFERS]:
-                transfers.pop(key, None)
+            known = list(transfers.items())
+            over = next((key for key, each in known if each.ended is not None), known[0][0])
+            transfers.pop(over, None)
 
     def report(self, event: Started | Exited) -> None:
         """The engine says what became of a worker."""

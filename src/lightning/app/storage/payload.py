@@ -12,12 +12,14 @@ import weakref
 from threading import Lock
 from typing import Any
 
+from xxhash import xxh3_128
+
 from lightning.app.errors import ProtocolError, StorageError
 from lightning.app.kernel.values import register
 from lightning.app.storage import home
 from lightning.app.storage.payloads.depot import Depot
 from lightning.app.storage.payloads.layout import Opened, laid_out, opened, size_of
-from lightning.app.storage.payloads.names import names_in, new_small_name, valid
+from lightning.app.storage.payloads.names import names_in, new_name, new_small_name, valid
 from lightning.app.storage.payloads.pickling import Parts, parts, whole
 from lightning.app.storage.progress import reported
 
@@ -57,14 +59,20 @@ class Payload:
         self._dropping: weakref.finalize[Any, Any] | None = None
         self._component, self._call = home.component(), home.call()
         self._size = size_of(made)
+        # Each pass of a flow makes its payloads again: by their names they are the same, and so are calls with them.
+        digest = _digest(made) if self._component == home.FLOW else None
         if self._size <= INLINE:
-            self._name, self._inline, self._others = new_small_name(), b"".join(laid_out(made)), []
+            self._name, self._inline, self._others = new_small_name(digest), b"".join(laid_out(made)), ""
             return
         self._inline, self._others = b"", _mentioned(made)
         depot = _depot()
-        self._name, self._size = depot.make(made)
-        self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
-        self._dropping.atexit = False
+        self._name = new_name(digest)
+        if digest is None:
+            depot.make(made, self._name)
+            self._dropping = weakref.finalize(self, _drop, depot, self._name, os.getpid())
+            self._dropping.atexit = False
+        elif not depot.has(self._name):
+            depot.make(made, self._name)  # others of that name may have been sent: it stays
         if durable:
             with reported(f"payload {self._name} to {depot.disk}") as progress:
                 depot.save(self._name, progress)
@@ -133,9 +141,9 @@ def _pointer(payload: Payload) -> list[Any]:
 
 def _pointed(told: Any) -> Payload:
     match told:
-        case [str(name), int(size), bytes(inline), str(component), int(call), [*others]] if (
-            bool(inline) or valid(name)
-        ) and all(type(each) is str for each in others):
+        case [str(name), int(size), bytes(inline), str(component), int(call), str(others)] if inline or valid(
+            name
+        ):
             payload = Payload.__new__(Payload)
             payload._name, payload._size, payload._inline = name, size, inline
             payload._component, payload._call, payload._others = component, call, others
@@ -145,13 +153,20 @@ def _pointed(told: Any) -> Payload:
     raise ProtocolError("this is not how a Payload is told of")
 
 
-def _mentioned(made: Parts) -> list[str]:
+def _digest(made: Parts) -> str:
+    digest = xxh3_128()
+    for piece in laid_out(made):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _mentioned(made: Parts) -> str:
     """The payloads that are in this one: kept as long as it is, because its pointer tells of them, too."""
     found: set[str] = set()
     for piece in made.head:
         if piece.nbytes <= _SCANNED:
             found |= names_in(piece.tobytes())
-    return sorted(found)
+    return " ".join(sorted(found))
 
 
 def _depot() -> Depot:

@@ -50,9 +50,9 @@ class Depot:
         self.memory = memory
         self.disk = disk
 
-    def make(self, parts: Parts) -> tuple[str, int]:
-        """A new file of these parts, whole when this returns. Its name and its size."""
-        name, size = new_name(), size_of(parts)
+    def make(self, parts: Parts, name: str = "") -> tuple[str, int]:
+        """A new file of these parts, whole when this returns. Its name, a new one if none is given, and its size."""
+        name, size = name or new_name(), size_of(parts)
         if self.place(size) == self.memory:
             try:
                 with self.making(self.memory, name) as descriptor:

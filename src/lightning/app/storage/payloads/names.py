@@ -17,14 +17,14 @@ _MENTIONED = re.compile(rb"lp-[0-9a-f]{32}|lt-[0-9a-f]{40}")
 _ANY_NAME = re.compile(rb"(lp|inline)-[0-9a-f]{32}")
 
 
-def new_name() -> str:
-    """A name that nothing else has."""
-    return f"lp-{secrets.token_hex(16)}"
+def new_name(digest: str | None = None) -> str:
+    """A name that nothing else has; or that only what has the same ``digest``, of 32 digits, has."""
+    return f"lp-{digest or secrets.token_hex(16)}"
 
 
-def new_small_name() -> str:
+def new_small_name(digest: str | None = None) -> str:
     """The name of one that needs no file, and so is not looked for."""
-    return f"inline-{secrets.token_hex(16)}"
+    return f"inline-{digest or secrets.token_hex(16)}"
 
 
 def valid(name: str) -> bool:

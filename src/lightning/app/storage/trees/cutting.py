@@ -21,8 +21,8 @@ from lightning.app.storage.stores.store import DIGEST
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
-AVERAGE = 1 << 16
-"""Of a chunk. With it a change of 1 % of a file in thirty places sends less than 3 % of it (figures: ARCHITECTURE.md)."""
+AVERAGE = 1 << 15
+"""Of a chunk. With it a change of 1 % of a file in forty places sends less than 3 % of it (figures: ARCHITECTURE.md)."""
 
 LARGEST = 4 * AVERAGE
 
