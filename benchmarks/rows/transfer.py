@@ -2,8 +2,8 @@
 
 Two network namespaces with a cable between them, which is as fast as this machine can copy: a transfer that wastes
 no copies comes near it. iperf3 throws away what comes, a payload needs fresh pages of shared memory: what iperf3
-carries into a file there is measured, too. Both ends and both programs share the machine's cores. The best of each counts: what else
-the machine does falls on some transfers and not on others.
+carries into a file there is measured, too. Both ends and both programs share the machine's cores. The best of each
+counts: what else the machine does falls on some transfers and not on others.
 """
 
 from __future__ import annotations
