@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import stat
 import subprocess
@@ -354,6 +355,29 @@ class TestStore:
             assert here.fetch(name, len(data), server.address, progress=die)
         assert 0 < sum(asked) < len(data) - 5 * PIECE
         assert here.depot.path(name).read_bytes() == data
+
+    def test_ctrl_c_does_not_wait_for_a_store_that_does_not_answer(
+        self, here: Machine, name: str, data: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here.home.store.put(f"payloads/{name}", data)
+        answers = threading.Event()
+
+        def read(key: str, start: int, length: int) -> bytes:
+            os.kill(os.getpid(), signal.SIGINT)
+            answers.wait()
+            return data[start : start + length]
+
+        monkeypatch.setattr(here.home.store, "read", read)
+        monkeypatch.setattr(peers, "_PARTING", 0.01)
+        with pytest.raises(KeyboardInterrupt):
+            here.fetch(name, len(data))
+        late = [thread for thread in threading.enumerate() if thread.name == "storage"]
+        with open(here.depot.memory / "other", "w+b") as file:  # may have the descriptor that the payload had
+            answers.set()
+            for thread in late:
+                thread.join()
+            assert os.fstat(file.fileno()).st_size == 0
+        assert late
 
     def test_a_store_without_it_says_that_it_is_not_there(self, here: Machine, name: str) -> None:
         assert not here.fetch(name, 100)

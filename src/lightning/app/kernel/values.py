@@ -105,7 +105,8 @@ class _Kind(NamedTuple):
 
 _kinds: dict[str, _Kind] = {}
 _tags: dict[type, str] = {}
-_modules: dict[str, str] = {}
+_OURS = {tag: f"lightning.app.storage.{tag}" for tag in ("drive", "mount", "path", "payload")}
+"""What registers a kind of ours, and is imported when the first value of it arrives."""
 
 
 def register(tag: str, cls: type, to_plain: Callable[[Any], Any], from_plain: Callable[[Any], Any]) -> None:
@@ -117,17 +118,10 @@ def register(tag: str, cls: type, to_plain: Callable[[Any], Any], from_plain: Ca
 SCHEME = "lit://"
 """Begins a text that stands for a path, where it is set as an attribute."""
 
-_PATHS = "lightning.app.storage.path"
-
 
 def path_of(text: str, owner: str) -> Any:
     """The path that a text which begins with `SCHEME` stands for, in the component ``owner``."""
-    return import_module(_PATHS).of_text(text, owner)
-
-
-def provide(tag: str, module: str) -> None:
-    """Values of the kind ``tag`` need this module of ours, which registers it when the first one arrives."""
-    _modules[tag] = module
+    return import_module(_OURS["path"]).of_text(text, owner)
 
 
 # -- packing --------------------------------------------------------------------------------------
@@ -510,8 +504,8 @@ def _unpack_pairs(packed: Ext, depth: int) -> dict[Any, Any]:
 
 def _unpack_registered(packed: Ext, depth: int) -> Any:
     tag, plain = _parts(packed)
-    if tag not in _kinds and tag in _modules:
-        import_module(_modules[tag])
+    if tag not in _kinds and tag in _OURS:
+        import_module(_OURS[tag])
     kind = _kinds.get(tag)
     return Unresolved(tag, packed) if kind is None else kind.from_plain(_unpack(plain, depth))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lightning.app.kernel.values import provide
-
 if TYPE_CHECKING:
     from lightning.app.storage.drive import Drive
     from lightning.app.storage.mount import Mount
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 __all__ = ["Drive", "Mount", "Path", "Payload"]
 
 _PLACES = {name: f"lightning.app.storage.{name.lower()}" for name in __all__}
-
-for _tag in ("drive", "mount", "path", "payload"):
-    provide(_tag, f"lightning.app.storage.{_tag}")
 
 
 def __getattr__(name: str) -> Any:

@@ -40,9 +40,9 @@ class Coming:
         self._asked_for = folder
         self._name = name
         self._discarded = False
-        self._writing = (
-            threading.Lock()
-        )  # the system lets one write at a time, and has the others wait busily
+        # The system lets one write at a time, and has the others wait busily.
+        self._writing = threading.Lock()
+        self._file = -1
 
     def __enter__(self) -> Coming:
         while not self._open():
@@ -59,7 +59,14 @@ class Coming:
         if self._discarded:
             with suppress(FileNotFoundError):
                 os.unlink(self._private)
-        os.close(self._file)
+        with self._writing:
+            os.close(self._file)
+            self._file = -1
+
+    def _check(self) -> None:
+        """What comes late, from somebody who was not waited for, must not go into what now has this descriptor."""
+        if self._file < 0:
+            raise ValueError(f"payload {self._name} is not fetched any more")
 
     def _open(self) -> bool:
         """Whether it is now this process's to see to."""
@@ -106,13 +113,16 @@ class Coming:
 
     def write(self, data: memoryview, at: int) -> None:
         with self._writing:
+            self._check()
             while data.nbytes:
                 count = os.pwrite(self._file, data, at)
                 data, at = data[count:], at + count
 
     def came(self, index: int, checksum: int) -> None:
         """The piece is here, and right."""
-        os.pwrite(self._file, _MARK.pack(_CAME, checksum), self.size + _MARK.size * index)
+        with self._writing:
+            self._check()
+            os.pwrite(self._file, _MARK.pack(_CAME, checksum), self.size + _MARK.size * index)
 
     def blocks(self) -> Iterator[memoryview]:
         """All that is here, in order."""

@@ -43,6 +43,9 @@ ATTEMPTS = 6
 """After so many failures in a row, and nothing that came in between, a machine is given up."""
 
 _PAUSES = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+_PARTING = (
+    1.0  # seconds that whoever gives up waits for lines: only a store's can take longer, and harms nobody
+)
 _AHEAD = 2  # pieces that a line has asked for: while one comes, the other end reads the next
 
 
@@ -269,7 +272,7 @@ class _Stored(_Source):
     """The app's object store. It tries again by itself."""
 
     def __init__(self, store: Store, key: str, size: int) -> None:
-        super().__init__(store.url)
+        super().__init__("the object store")
         self._store = store
         self._key = key
         self._size = size
@@ -340,7 +343,8 @@ class _Transfer:
         """Take what is missing from these, until it is all here or they are all given up."""
         self._over, self._working = False, min(LINES, len(self.left))
         threads = [
-            threading.Thread(target=self._work, args=(sources,), name="storage") for _ in range(self._working)
+            threading.Thread(target=self._work, args=(sources,), name="storage", daemon=True)
+            for _ in range(self._working)
         ]
         try:
             for thread in threads:
@@ -351,7 +355,7 @@ class _Transfer:
             self._end()
             for thread in threads:
                 if thread.ident:
-                    thread.join()
+                    thread.join(_PARTING)
         if self._error is not None:
             raise self._error
 
