@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
 from lightning.app import __version__
 from lightning.app.cli.errors import INTERRUPTED, complain, reporting
-from lightning.app.storage.home import sweep
 
 
 class Group(click.Group):
@@ -39,6 +39,15 @@ class Group(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.places.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        finally:
+            if ctx.parent is None:
+                from lightning.app.storage.home import sweep  # a help needs nothing of it
+
+                sweep()
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -97,8 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return error.exit_code
         except click.Abort:
             return INTERRUPTED
-        finally:
-            sweep()
         return code if isinstance(code, int) else 0
 
     return reporting(command)
