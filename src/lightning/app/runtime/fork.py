@@ -91,7 +91,10 @@ def _share(source: Run, run: Run) -> None:
 
 def _link(file: str, place: str) -> None:
     with suppress(FileNotFoundError):  # a live run has just replaced it
-        os.link(file, place)
+        try:
+            os.link(file, place)
+        except OSError:  # a disk that knows no such links
+            shutil.copy2(file, place)
 
 
 _unfinished = shutil.ignore_patterns(PRIVATE)
