@@ -20,6 +20,7 @@ from lightning.app.runtime.log import Log
 from lightning.app.storage import home, upkeep
 from lightning.app.storage.home import Home
 from lightning.app.storage.payload import Payload
+from lightning.app.storage.stores.store import checksum_of
 from lightning.app.storage.trees.trees import Trees
 
 LARGE = bytes(100_000)
@@ -197,6 +198,26 @@ def test_a_resumed_run_frees_what_its_journal_never_mentioned(
     settled(keeper)
     assert where(place, known) == {"memory", "disk"}
     assert where(place, unknown) == set()
+
+
+def test_with_an_object_store_every_payload_is_there_too_as_long_as_it_is_of_use(
+    place: Home, tmp_path: Path
+) -> None:
+    far = Home.of_run("a-run", place.folder, f"file://{tmp_path}/far")
+    keeper = Keeper(Log("error"), far)
+    name, row = payload()
+    keeper.note(1, row)
+    settled(keeper)
+    key = f"payloads/{name}"
+    assert far.store.stat(key).checksum == checksum_of(place.folder / "payloads" / name)
+    for folder in (place.memory, place.folder / "payloads"):
+        os.unlink(folder / name)
+    assert keeper._is_somewhere(name)
+    keeper.look(40, b"", 1)
+    keeper.look(60, b"", 41)
+    settled(keeper)
+    assert list(far.store.list("payloads/")) == []
+    keeper.finish()
 
 
 def test_mentions_are_those_of_the_history_and_of_the_snapshot_before_it() -> None:

@@ -30,6 +30,7 @@ from lightning.app.kernel.works import Lost
 from lightning.app.runtime.log import Log
 from lightning.app.storage.home import STORE, Home, before, current
 from lightning.app.storage.payloads.names import VERSION, names_in
+from lightning.app.storage.stores.store import checksum_of
 
 if TYPE_CHECKING:
     from lightning.app.storage.payloads.depot import Depot
@@ -206,7 +207,8 @@ class Keeper:
             self._make_room(self._sizes.get(name, 0))
             self.depot.save(name)
         if self._home.url:
-            self._home.store.put(f"{PAYLOADS}/{name}", self.depot.path(name))
+            path = self.depot.path(name)
+            self._home.store.put(f"{PAYLOADS}/{name}", path, checksum=checksum_of(path))
 
     def _make_room(self, size: int) -> None:
         """Where the disk is nearly full, what only the past mentions gives way."""

@@ -24,7 +24,8 @@ from lightning.app.storage.payloads.space import SMALL, amount, free_memory
 from lightning.app.storage.stores.arrival import NO_SPACE, free_at, write
 from lightning.app.storage.stores.store import Progress, named
 
-_AT_ONCE = 4 << 20  # bytes of a copy between two syncs: whoever commits to the same disk waits for so many
+_AT_ONCE = 32 << 20  # bytes: for so long a signal waits
+_SYNCED = 4 << 20  # bytes of a copy between two syncs: whoever commits to the same disk waits for so many
 _PIECES = 1024  # so many the system takes at once
 _PRIVATE = "."  # begins the name of what is in the making, where it needs one
 _NAMELESS = getattr(os, "O_TMPFILE", 0)
@@ -183,7 +184,7 @@ class Depot:
             try:
                 with self.making(folder, name) as out:
                     while done < size:
-                        done += os.sendfile(out, descriptor, done, min(_AT_ONCE, size - done))
+                        done += os.sendfile(out, descriptor, done, min(_SYNCED, size - done))
                         if folder == self.disk:
                             os.fdatasync(out)
                         if progress is not None:

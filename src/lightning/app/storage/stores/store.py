@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -193,6 +193,12 @@ def named(where: object, err: OSError) -> StorageError:
 def checksum(data: bytes | bytearray | memoryview) -> str:
     """The checksum of a blob."""
     return blake2b(data, digest_size=DIGEST).hexdigest()
+
+
+def checksum_of(file: Path) -> str:
+    """The checksum of a blob that is the content of this file."""
+    with open(file, "rb") as opened:
+        return file_digest(opened, lambda: blake2b(digest_size=DIGEST)).hexdigest()
 
 
 def valid(key: str) -> str:
