@@ -169,19 +169,19 @@ def sweep() -> None:
     except OSError:  # nothing was ever kept there
         return
     for entry in entries:
-        of_process = entry.name.startswith(_PROCESS)
-        kept = (
-            f"/proc/{entry.name.removeprefix(_PROCESS)}" if of_process else os.path.join(entry.path, ORIGIN)
-        )
-        if not os.path.exists(kept) and (of_process or not _begins(kept)):  # for the link: what it leads to
+        if _is_left(entry):
             shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _begins(link: str) -> bool:
-    """Whether a run is making its folder just now, and the link in it comes next."""
+def _is_left(entry: os.DirEntry[str]) -> bool:
+    """Whether nobody has a use any more for what a run, or a process without one, has in shared memory."""
+    if entry.name.startswith(_PROCESS):
+        return not os.path.exists(f"/proc/{entry.name.removeprefix(_PROCESS)}")
     try:
-        return not os.path.lexists(link) and time.time() - os.stat(os.path.dirname(link)).st_mtime < _BEGINS
-    except OSError:  # it is gone
+        return not os.path.exists(os.readlink(os.path.join(entry.path, ORIGIN)))
+    except OSError:  # a run is making its folder just now, and the link comes next; or it never came
+        with suppress(OSError):
+            return time.time() - entry.stat().st_mtime > _BEGINS
         return False
 
 
