@@ -1,4 +1,4 @@
-"""Reads this project's journals below a folder, fact by fact, and says what is durable in them."""
+"""Reads what is kept of this project's journals below a folder, fact by fact, and says what is durable in them."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from lightning.app.kernel.facts import Changed, Returned, decode_turn
 turns, returned, changed = 0, 0, Counter()
 for path in Path(sys.argv[1]).rglob("journal.sqlite"):
     journal = SqliteJournal.reader(path)
-    for turn in journal.read():
+    for turn in journal.read(journal.first - 1):
         turns += 1
         for fact in decode_turn(turn.facts):
             if isinstance(fact, Returned):
