@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -358,3 +359,30 @@ def test_through_an_object_store_each_new_pack_comes_once_for_all_works_of_the_m
     }
     assert kept == {"packs"}
     assert len(list((run_folder(stage) / "cache" / "trees").iterdir())) == 2
+
+
+def test_ctrl_c_ends_an_app_whose_flow_waits_for_a_file_that_is_not_made(stage: Stage) -> None:
+    terminal = stage.start(
+        """
+        class Make(L.LightningWork):
+            def __init__(self):
+                super().__init__(parallel=True)
+                self.file = "lit://never.txt"
+
+            def run(self):
+                until(exists("never"))
+
+        class Flow(L.LightningFlow):
+            def __init__(self):
+                super().__init__()
+                self.make = Make()
+
+            def run(self):
+                self.make.run()
+                print(open(self.make.file).read())
+
+        app = L.LightningApp(Flow())
+        """
+    )
+    terminal.line(re.compile("waiting for lit://never.txt"), "err")
+    terminal.stop()

@@ -342,10 +342,10 @@ class Life:
         """Live; the exit code."""
         global _current
         _current = self._host
-        signal.signal(signal.SIGTERM, self._terminated)
         progress.listener = self._moved
         os.register_at_fork(after_in_child=self._forked)
         try:
+            signal.signal(signal.SIGTERM, self._terminated)  # which may come in this very line
             try:
                 self._serve()
             except ChannelClosed:

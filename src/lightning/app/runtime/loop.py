@@ -61,6 +61,7 @@ BUSY_TURNS = 1000
 """A snapshot that is due waits for a moment in which nothing else does, but not for more turns than this."""
 SPIN = 100e-6
 """Seconds to look for an answer before going to sleep, when the last one came as quickly."""
+_STORAGE = os.path.join(OUR_FOLDER, "storage", "")
 SPINS = len(os.sched_getaffinity(0)) > 1
 
 
@@ -522,7 +523,7 @@ class Runtime:
         self._signal = number
         if self.mirror.in_pass:
             over = self.mirror.interrupt(f"stopped by {signal.Signals(number).name}")
-            if frame is None or not frame.f_code.co_filename.startswith(OUR_FOLDER):
+            if _may_break_off(frame):
                 raise over  # out of the user's code; code of ours goes on, and the next request raises it
 
     def _woken(self) -> None:
@@ -535,6 +536,13 @@ class Runtime:
 
     def _stop_by_signal(self) -> None:
         self.works.end(0, "signal", f"stopped by {signal.Signals(self._signal).name}")
+
+
+def _may_break_off(frame: FrameType | None) -> bool:
+    """Whether the user's code is under way here; also where it waits for files, by ours."""
+    while frame is not None and frame.f_code.co_filename.startswith(_STORAGE):
+        frame = frame.f_back
+    return frame is None or not frame.f_code.co_filename.startswith(OUR_FOLDER)
 
 
 def run_once(root: Component, passes: Passes) -> None:

@@ -80,19 +80,32 @@ class Arrival:
     def land(self, *, overwrite: bool = True) -> None:
         """Put it in place."""
         try:
-            if overwrite and (self._folder or _is_folder(self.target)) and os.path.lexists(self.target):
-                self._take_the_place()
-            elif overwrite and not self._folder:
-                os.replace(self.path, self.target)
-            elif self._folder:
-                if os.path.lexists(self.target):  # or an empty folder would be replaced
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                os.rename(self.path, self.target)
-            else:
-                _rename_new(self.path, self.target)
+            while not self._landed(overwrite):
+                pass  # somebody else was there in the same moment
         except OSError as err:
             raise named(self.target, err) from err
         self._in_place = True
+
+    def _landed(self, overwrite: bool) -> bool:
+        """Whether it is in place now. Not, where something else came there, or went, just now."""
+        if overwrite and (self._folder or _is_folder(self.target)) and os.path.lexists(self.target):
+            self._take_the_place()
+        elif overwrite and not self._folder:
+            os.replace(self.path, self.target)
+        elif self._folder:
+            if os.path.lexists(self.target):  # or an empty folder would be replaced
+                if overwrite:
+                    return False
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            try:
+                os.rename(self.path, self.target)
+            except OSError as err:
+                if overwrite and err.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    return False
+                raise
+        else:
+            _rename_new(self.path, self.target)
+        return True
 
     def discard(self) -> None:
         """Keep nothing of what has been made so far."""
